@@ -1,0 +1,1 @@
+//! What compiled code and the runtime both read: descriptions, vmctx layout, ELF format.

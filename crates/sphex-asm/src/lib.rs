@@ -1,0 +1,1 @@
+//! Instruction tables, encoders and the code buffer.

@@ -1,0 +1,3 @@
+//! The `sphex` command.
+
+fn main() {}

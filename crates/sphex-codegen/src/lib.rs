@@ -1,0 +1,1 @@
+//! Optimizer, instruction selection, ABIs, register allocation and emission.

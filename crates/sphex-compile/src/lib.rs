@@ -1,0 +1,1 @@
+//! Core WebAssembly to artifact: validation, translation, the parallel driver, linking.

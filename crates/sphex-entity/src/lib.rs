@@ -1,0 +1,1 @@
+//! Typed indices, dense maps, list pools, bit sets and scoped maps.

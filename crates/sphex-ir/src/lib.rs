@@ -1,0 +1,1 @@
+//! The Sphex IR: CLIF data structures, builder, text form, verifier and interpreter.

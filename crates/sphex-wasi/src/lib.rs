@@ -1,0 +1,1 @@
+//! WASI hosts for Sphex, on its public API only.

@@ -1,0 +1,1 @@
+//! The Sphex embedding API: engines, modules, stores, instances.
