@@ -1,1 +1,17 @@
-//! What compiled code and the runtime both read: descriptions, vmctx layout, ELF format.
+//! What compiled code and the runtime both read: descriptions of modules, the layout of vmctx, the calling
+//! convention, builtins, trap codes and the ELF file that holds them.
+//!
+//! Compiler and runtime meet in this crate only, and only in data. It knows neither IR nor machine code, allocates
+//! nothing at run time beyond the cold description, and trusts no byte of a file it reads.
+
+pub mod builtins;
+pub mod convention;
+pub mod module;
+pub mod traps;
+pub mod types;
+pub mod vmctx;
+
+pub use builtins::Builtin;
+pub use module::Module;
+pub use traps::Trap;
+pub use types::{FuncType, GlobalType, MemoryType, RefType, TableType, ValType};
