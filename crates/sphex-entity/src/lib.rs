@@ -33,6 +33,7 @@ macro_rules! entity {
         #[repr(transparent)]
         $vis struct $name(u32);
 
+        #[allow(dead_code)] // a user of the macro need not use every accessor
         impl $name {
             /// The reserved value that means "no entity".
             pub const NONE: Self = Self(u32::MAX);
