@@ -230,15 +230,15 @@ const fn reserved(raw: u8) -> TrapCode {
 
 impl TrapCode {
     /// The stack's limit was passed.
-    pub const STACK_OVERFLOW: TrapCode = reserved(255);
+    pub const STACK_OVERFLOW: TrapCode = reserved(251);
     /// A signed division overflowed.
-    pub const INTEGER_OVERFLOW: TrapCode = reserved(254);
+    pub const INTEGER_OVERFLOW: TrapCode = reserved(253);
     /// A memory access was out of bounds.
-    pub const HEAP_OUT_OF_BOUNDS: TrapCode = reserved(253);
+    pub const HEAP_OUT_OF_BOUNDS: TrapCode = reserved(252);
     /// An integer was divided by zero.
-    pub const INTEGER_DIVISION_BY_ZERO: TrapCode = reserved(252);
+    pub const INTEGER_DIVISION_BY_ZERO: TrapCode = reserved(254);
     /// A float has no integer value of the type asked for.
-    pub const BAD_CONVERSION_TO_INTEGER: TrapCode = reserved(251);
+    pub const BAD_CONVERSION_TO_INTEGER: TrapCode = reserved(255);
 
     const NAMES: [(TrapCode, &'static str); 5] = [
         (Self::STACK_OVERFLOW, "stk_ovf"),
