@@ -4,6 +4,7 @@
 //! ([`Function`]), the builder ([`Builder`]), text, verifier and interpreter. It knows no machine and no WebAssembly.
 
 pub mod build;
+pub mod flow;
 pub mod function;
 pub mod immediates;
 pub mod signature;

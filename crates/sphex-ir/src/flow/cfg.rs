@@ -1,0 +1,169 @@
+//! The control-flow graph: edges both ways and the reverse postorder.
+
+use crate::function::{Block, Function};
+use sphex_entity::EntityRef;
+
+/// Edges of a function's blocks, in both directions, and the order in which a forward walk wants to see the blocks.
+#[derive(Clone, Debug, Default)]
+pub struct Cfg {
+    succ_start: Vec<u32>,
+    succs: Vec<Block>,
+    pred_start: Vec<u32>,
+    preds: Vec<Block>,
+    rpo: Vec<Block>,
+    rpo_number: Vec<u32>,
+}
+
+const UNREACHABLE: u32 = u32::MAX;
+
+impl Cfg {
+    /// The graph of `func`.
+    pub fn new(func: &Function) -> Self {
+        let mut cfg = Self::default();
+        cfg.compute(func);
+        cfg
+    }
+
+    /// Computes the graph of `func`, reusing memory. Blocks outside the layout have no successors.
+    pub fn compute(&mut self, func: &Function) {
+        self.compute_edges(func);
+        self.compute_order(func);
+    }
+
+    fn compute_edges(&mut self, func: &Function) {
+        let count = func.blocks.len();
+        let mut in_layout = vec![false; count];
+        for &block in &func.layout {
+            in_layout[block.index()] = true;
+        }
+        self.succ_start.clear();
+        self.succs.clear();
+        self.pred_start.clear();
+        self.pred_start.resize(count + 1, 0);
+        for block in func.blocks.keys() {
+            self.succ_start.push(self.succs.len() as u32);
+            if in_layout[block.index()] {
+                let known = func.successors(block).into_iter().filter(|b| func.blocks.contains(*b));
+                self.succs.extend(known);
+            }
+        }
+        self.succ_start.push(self.succs.len() as u32);
+        // Counting sort of the edges by target: count, prefix sums, fill.
+        for target in &self.succs {
+            self.pred_start[target.index() + 1] += 1;
+        }
+        for k in 0..count {
+            self.pred_start[k + 1] += self.pred_start[k];
+        }
+        self.preds.clear();
+        self.preds.resize(self.succs.len(), Block::NONE);
+        let mut fill = self.pred_start.clone();
+        for block in func.blocks.keys() {
+            for target in &self.succs[span(&self.succ_start, block)] {
+                let at = &mut fill[target.index()];
+                self.preds[*at as usize] = block;
+                *at += 1;
+            }
+        }
+    }
+
+    fn compute_order(&mut self, func: &Function) {
+        self.rpo.clear();
+        self.rpo_number.clear();
+        self.rpo_number.resize(func.blocks.len(), UNREACHABLE);
+        let Some(entry) = func.entry() else { return };
+        // Depth first, successors from the last to the first, so that in the reversed order the first comes first.
+        let mut stack = vec![(entry, self.succs(entry).len())];
+        self.rpo_number[entry.index()] = 0;
+        while let Some((block, left)) = stack.last_mut() {
+            if *left == 0 {
+                self.rpo.push(*block);
+                stack.pop();
+                continue;
+            }
+            *left -= 1;
+            let next = self.succs[self.succ_start[block.index()] as usize + *left];
+            if self.rpo_number[next.index()] == UNREACHABLE {
+                self.rpo_number[next.index()] = 0;
+                let edges = self.succs(next).len();
+                stack.push((next, edges));
+            }
+        }
+        self.rpo.reverse();
+        for (number, block) in self.rpo.iter().enumerate() {
+            self.rpo_number[block.index()] = number as u32;
+        }
+    }
+
+    /// The blocks that control may go to from `block`, one for each edge, in the order of the branch's block calls.
+    pub fn succs(&self, block: Block) -> &[Block] {
+        &self.succs[span(&self.succ_start, block)]
+    }
+
+    /// The blocks that may go on to `block`, one for each edge (unreachable ones too), in block order.
+    pub fn preds(&self, block: Block) -> &[Block] {
+        &self.preds[span(&self.pred_start, block)]
+    }
+
+    /// Reachable blocks in reverse postorder: the entry first, each block before what it dominates.
+    pub fn rpo(&self) -> &[Block] {
+        &self.rpo
+    }
+
+    /// Where a block stands in [`Self::rpo`]; `None` where it is unreachable.
+    pub fn rpo_number(&self, block: Block) -> Option<u32> {
+        self.rpo_number.get(block.index()).copied().filter(|&n| n != UNREACHABLE)
+    }
+
+    /// Whether control can get to `block`.
+    pub fn is_reachable(&self, block: Block) -> bool {
+        self.rpo_number(block).is_some()
+    }
+}
+
+fn span(starts: &[u32], block: Block) -> core::ops::Range<usize> {
+    match (starts.get(block.index()), starts.get(block.index() + 1)) {
+        (Some(&from), Some(&to)) => from as usize..to as usize,
+        _ => 0..0,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::build::Builder;
+    use crate::signature::{CallConv, ExternalName, Signature};
+    use crate::types;
+
+    /// A function whose block `i` goes on to the blocks `edges[i]`.
+    pub(in crate::flow) fn graph(edges: &[Vec<u32>]) -> Function {
+        let mut func = Function::new(ExternalName::symbol("g"), Signature::new(CallConv::Fast));
+        let blocks: Vec<Block> = edges.iter().map(|_| func.add_block()).collect();
+        let mut b = Builder::new(&mut func);
+        for (from, to) in edges.iter().enumerate() {
+            b.switch_to(blocks[from]);
+            let calls: Vec<_> = to.iter().map(|&t| b.func.make_block_call(Block::from_u32(t), &[])).collect();
+            match to[..] {
+                [] => b.ret(&[]),
+                [t] => b.jump(Block::from_u32(t), &[]),
+                _ => {
+                    let index = b.iconst(types::I32, 0);
+                    b.br_table(index, &calls)
+                }
+            };
+        }
+        func
+    }
+
+    #[test]
+    fn edges_stand_in_both_directions_once_each() {
+        let func = graph(&[vec![1, 2, 2], vec![3], vec![3, 0], vec![], vec![3]]);
+        let cfg = Cfg::new(&func);
+        let block = Block::from_u32;
+        assert_eq!(cfg.succs(block(0)), [block(1), block(2), block(2)]);
+        assert_eq!(cfg.preds(block(2)), [block(0), block(0)]);
+        assert_eq!(cfg.preds(block(3)), [block(1), block(2), block(4)]);
+        assert_eq!(cfg.rpo(), [block(0), block(1), block(2), block(3)]);
+        assert!(!cfg.is_reachable(block(4)));
+    }
+}
