@@ -1,1 +1,6 @@
 //! Optimizer, instruction selection, ABIs, register allocation and emission.
+//!
+//! Needs: a placed IR function and settings. Gives: machine code with its records, and object files.
+
+pub mod machine;
+pub mod regalloc;
