@@ -22,6 +22,8 @@
 //!   differ only where padding of no bytes lies between, and padding may grow when code before it shrinks.
 
 mod relax;
+#[cfg(test)]
+mod tests;
 
 use crate::record::{
     CallRecord, LocationRecord, Relocation, RelocationKind, RelocationTarget, Symbol, TrapRecord, UnwindOp,

@@ -4,7 +4,7 @@
 //! hidden ones are left out, memory carries its width (`dword ptr`). Labels, constants and symbols print by number.
 
 use super::operand::{Address, Mem, Operand, Size, Variant, register_name};
-use super::row::{Kind, RowId, Space};
+use super::row::{Kind, RowId, Slot, Space};
 use std::fmt::Write;
 
 /// The text of an instruction, such as `add eax, dword ptr [rbp-0x10]`.
@@ -28,7 +28,13 @@ pub fn print(row: RowId, variant: Variant, operands: &[Operand]) -> String {
         separator = ", ";
         let width = spec.width(variant);
         match *operand {
-            Operand::Reg(reg) => out.push_str(register_name(reg, width)),
+            Operand::Reg(reg) => {
+                out.push_str(register_name(reg, width));
+                if spec.slot == Slot::Both {
+                    out.push_str(separator);
+                    out.push_str(register_name(reg, width));
+                }
+            }
             Operand::Mem(mem) => {
                 if !row.address_only {
                     out.push_str(width_name(width));

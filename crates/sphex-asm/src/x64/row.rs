@@ -104,6 +104,8 @@ pub enum Slot {
     Reg,
     /// The `r/m` field.
     Rm,
+    /// The `reg` and the `r/m` field, and printed twice: one register that stands for both operands.
+    Both,
     /// The `vvvv` field of VEX and EVEX.
     Vvvv,
     /// The low bits of the opcode.
@@ -156,10 +158,6 @@ impl Spec {
     pub(super) const fn d(self) -> Spec {
         self.role(Role::Def)
     }
-    /// Written early.
-    pub(super) const fn e(self) -> Spec {
-        self.role(Role::EarlyDef)
-    }
     /// Read and written.
     pub(super) const fn m(self) -> Spec {
         self.role(Role::Modify)
@@ -184,10 +182,6 @@ impl Spec {
     pub(super) const fn o(self) -> Spec {
         self.wide(Size::S128)
     }
-    /// Thirty-two bytes wide.
-    pub(super) const fn y(self) -> Spec {
-        self.wide(Size::S256)
-    }
     /// Always this register, in no field.
     const fn at(mut self, reg: Reg) -> Spec {
         self.fixed = Some(reg);
@@ -205,6 +199,10 @@ impl Spec {
 pub(super) const G: Spec = Spec::new(Kind::Gpr, Slot::Reg, None);
 /// Integer register, `r/m` field.
 pub(super) const GR: Spec = Spec::new(Kind::Gpr, Slot::Rm, None);
+/// Integer register in both fields.
+pub(super) const GB: Spec = Spec::new(Kind::Gpr, Slot::Both, None);
+/// 128-bit vector register in both fields.
+pub(super) const XB: Spec = Spec::new(Kind::Vec, Slot::Both, Some(Size::S128));
 /// Integer register or memory.
 pub(super) const GM: Spec = Spec::new(Kind::GprMem, Slot::Rm, None);
 /// Integer register in the opcode.
@@ -245,8 +243,6 @@ pub(super) const VS: Spec = Spec::new(Kind::Vec, Slot::Is4, None);
 pub(super) const IB: Spec = Spec::new(Kind::Imm, Slot::Imm, Some(Size::S8));
 /// Immediate of two bytes.
 pub(super) const IW: Spec = Spec::new(Kind::Imm, Slot::Imm, Some(Size::S16));
-/// Immediate of four bytes.
-pub(super) const IL: Spec = Spec::new(Kind::Imm, Slot::Imm, Some(Size::S32));
 /// Immediate of eight bytes.
 pub(super) const IQ: Spec = Spec::new(Kind::Imm, Slot::Imm, Some(Size::S64));
 /// Immediate of the variant's size, but never more than four bytes, which 64-bit instructions sign-extend.
@@ -549,6 +545,10 @@ impl Row {
                 Slot::None => {}
                 Slot::Reg => self.reg_at = at,
                 Slot::Rm => self.rm_at = at,
+                Slot::Both => {
+                    self.reg_at = at;
+                    self.rm_at = at;
+                }
                 Slot::Vvvv => self.vvvv_at = at,
                 Slot::Opcode => self.opcode_at = at,
                 Slot::Is4 => self.is4_at = at,
