@@ -2,5 +2,11 @@
 //!
 //! Needs: a placed IR function and settings. Gives: machine code with its records, and object files.
 
+pub mod abi;
+pub mod error;
 pub mod machine;
 pub mod regalloc;
+pub mod settings;
+
+pub use error::CodegenError;
+pub use settings::Settings;
