@@ -42,7 +42,7 @@ pub enum CodegenError {
         limit: u32,
     },
     /// The code is larger than a branch spans.
-    #[error("code size: expected at most {} bytes, found {0}", i32::MAX)]
+    #[error("code size: expected at most 2147483647 bytes, found {0}")]
     CodeTooLarge(usize),
     /// More instructions, blocks or virtual registers than the allocator numbers.
     #[error("function size: expected at most {limit} {what}, found {found}")]

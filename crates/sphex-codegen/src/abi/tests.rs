@@ -47,11 +47,26 @@ fn each_convention_places_by_its_row() {
         &[I64, F32, I32],
         "(rdi xmm0 rsi xmm1 rdx rcx r8 r9 [0] xmm2 xmm3) -> rax xmm0 rdx |  16 0",
     );
-    check(SystemV, &[F64; 9], &[I64; 3], "(xmm0 xmm1 xmm2 xmm3 xmm4 xmm5 xmm6 xmm7 [0]) -> rax rdx [0] | rdi 16 16");
-    check(Fast, &[I64; 7], &[F32, I64, F64, F32], "(rdi rsi rdx rcx r8 r9 [0]) -> xmm0 rax xmm1 [0] | [8] 16 16");
+    check(
+        SystemV,
+        &[F64; 9],
+        &[I64; 3],
+        "(xmm0 xmm1 xmm2 xmm3 xmm4 xmm5 xmm6 xmm7 [0]) -> rax rdx [0] | rdi 16 16",
+    );
+    check(
+        Fast,
+        &[I64; 7],
+        &[F32, I64, F64, F32],
+        "(rdi rsi rdx rcx r8 r9 [0]) -> xmm0 rax xmm1 [0] | [8] 16 16",
+    );
     check(Tail, &[I64; 7], &[I64; 7], "(rdi rsi rdx rcx r8 r9 [0]) -> rdi rsi rdx rcx r8 r9 [0] | [8] 16 16");
     check(Winch, &[I32, F64], &[I32, I64, F64], "(rdi xmm0) -> [0] [8] xmm0 | rsi 0 16");
-    check(WindowsFastcall, &[I64, F64, I64, F32, I64, I8X16], &[F64], "(rcx xmm1 r8 xmm3 [32] [48]) -> xmm0 |  64 0");
+    check(
+        WindowsFastcall,
+        &[I64, F64, I64, F32, I64, I8X16],
+        &[F64],
+        "(rcx xmm1 r8 xmm3 [32] [48]) -> xmm0 |  64 0",
+    );
     check(PreserveAll, &[I64], &[], "(rdi) ->  |  0 0");
 }
 
@@ -79,10 +94,7 @@ fn too_much_and_too_wide_are_refused() {
     let many = signature(CallConv::Sphex, &[I64; 6 + 8191], &[]);
     assert!(matches!(place(&many), Err(CodegenError::SignatureTooLarge { limit: POP_LIMIT, .. })));
     assert!(place(&signature(CallConv::SystemV, &[I64; 6 + 8191], &[])).is_ok());
-    assert_eq!(
-        place(&signature(CallConv::SystemV, &[I128], &[])),
-        Err(CodegenError::UnsupportedType(I128))
-    );
+    assert_eq!(place(&signature(CallConv::SystemV, &[I128], &[])), Err(CodegenError::UnsupportedType(I128)));
     assert!(place(&signature(CallConv::AppleAarch64, &[], &[])).is_err());
 }
 
@@ -96,15 +108,13 @@ fn sphex_is_what_the_runtime_thinks_it_is() {
             ((0..seed % 23).map(pick).collect(), (0..seed % 17).map(|n| pick(n + 3)).collect());
         let types = |list: &[(Type, Shape)]| list.iter().map(|k| k.0).collect::<Vec<_>>();
         let ours = place(&signature(CallConv::Sphex, &types(&params), &types(&returns))).unwrap();
-        let theirs = shared::place(
-            &shared::SPHEX_X64,
-            params.iter().map(|k| k.1),
-            returns.iter().map(|k| k.1),
-        )
-        .unwrap();
+        let theirs =
+            shared::place(&shared::SPHEX_X64, params.iter().map(|k| k.1), returns.iter().map(|k| k.1))
+                .unwrap();
         let same = |ours: &Place, theirs: &shared::Place| match (*ours, *theirs) {
             (Place::Reg(reg), shared::Place::Register { register, .. }) => {
-                reg.number() == register.number && (reg.class() == RegClass::Int) == (register.class == Class::Int)
+                reg.number() == register.number
+                    && (reg.class() == RegClass::Int) == (register.class == Class::Int)
             }
             (Place::Memory(a), shared::Place::Memory(b)) => a == b,
             _ => false,
