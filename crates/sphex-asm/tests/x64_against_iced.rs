@@ -71,10 +71,13 @@ impl Random {
             1 => [0, 1, -1, 127, 128, -128, -129, 255][self.below(8) as usize],
             _ => self.next() as i64,
         };
-        match size {
-            Size::S8 => value as i8 as i64,
-            Size::S16 => value as i16 as i64,
-            Size::S32 => value as i32 as i64,
+        match (size, self.below(2)) {
+            (Size::S8, 0) => value as i8 as i64,
+            (Size::S8, _) => value as u8 as i64,
+            (Size::S16, 0) => value as i16 as i64,
+            (Size::S16, _) => value as u16 as i64,
+            (Size::S32, 0) => value as i32 as i64,
+            (Size::S32, _) => value as u32 as i64,
             _ if variable => value as i32 as i64,
             _ => value,
         }
@@ -400,6 +403,7 @@ fn compare_features(ours: FeatureSet, instruction: &Instruction) -> Result<(), S
             | CpuidFeature::SSE
             | CpuidFeature::SSE2
             | CpuidFeature::MULTIBYTENOP
+            | CpuidFeature::CET_IBT
             | CpuidFeature::PAUSE => continue,
             other => return Err(format!("needs {other:?}")),
         };

@@ -259,13 +259,17 @@ fn legacy(row: &Row, variant: Variant, operands: &[Operand], buffer: &mut CodeBu
             out.push(0x3a);
         }
     }
-    let imm = immediate(row, variant, operands);
+    let mut imm = immediate(row, variant, operands);
     let mut opcode = if size == Size::S8 { row.byte_opcode } else { row.opcode };
     if row.conditional {
         opcode |= variant.get_cond() as u8;
     }
     if let (true, Some((_, Size::S8)), false) = (row.short_imm, imm, size == Size::S8) {
         opcode |= 2;
+    }
+    if let (true, Some((Operand::Imm(1), _))) = (row.short_one, imm) {
+        opcode |= 0x10;
+        imm = None;
     }
     let imm_length = imm.map_or(0, |(_, size)| size.bytes() as usize);
     if row.opcode_at < 8 {

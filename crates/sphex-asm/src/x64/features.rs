@@ -172,3 +172,30 @@ impl fmt::Debug for FeatureSet {
         write!(f, "{{{self}}}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_and_setting_parses_to_its_feature() {
+        for &feature in Feature::ALL {
+            assert_eq!(Feature::parse(feature.name()), Some(feature));
+            assert_eq!(Feature::parse(feature.setting()), Some(feature));
+        }
+        assert_eq!(Feature::parse("sse41"), Some(Feature::Sse41));
+        assert_eq!(Feature::parse("has_mmx"), None);
+        assert_eq!(Feature::parse(""), None);
+    }
+
+    #[test]
+    fn sets_keep_their_bits() {
+        let set = FeatureSet::of(&[Feature::Sse3, Feature::Avx512vnni, Feature::Bmi1]);
+        assert_eq!(FeatureSet::from_bits(set.bits()), Some(set));
+        assert_eq!(FeatureSet::from_bits(1 << 63), None);
+        assert_eq!(set.to_string(), "sse3,bmi1,avx512vnni");
+        assert!(FeatureSet::ALL.contains(set) && !set.contains(FeatureSet::ALL));
+        assert!(!set.without(Feature::Bmi1).has(Feature::Bmi1));
+        assert!(FeatureSet::ALL.contains(FeatureSet::detect()));
+    }
+}

@@ -219,6 +219,8 @@ pub(super) const CX: Spec = Spec::new(Kind::Gpr, Slot::None, None).at(gpr::RCX);
 pub(super) const DX: Spec = Spec::new(Kind::Gpr, Slot::None, None).at(gpr::RDX);
 /// `rbx`.
 pub(super) const BX: Spec = Spec::new(Kind::Gpr, Slot::None, None).at(gpr::RBX);
+/// `rbp`.
+pub(super) const BP: Spec = Spec::new(Kind::Gpr, Slot::None, None).at(gpr::RBP);
 /// `xmm0`.
 pub(super) const X0: Spec = Spec::new(Kind::Vec, Slot::None, Some(Size::S128)).at(Reg::vector(0));
 /// 128-bit vector register, `reg` field.
@@ -318,6 +320,8 @@ pub struct Row {
     pub locked: bool,
     /// Whether opcode bit 1 selects an immediate of one byte, sign-extended.
     pub short_imm: bool,
+    /// Whether a shift by one has an opcode of its own (bit 4), without immediate.
+    pub short_one: bool,
     /// Whether the condition is added to the opcode.
     pub conditional: bool,
     /// Sizes allowed, bit `i` for `Size::ALL[i]`; zero for a row without a size.
@@ -364,6 +368,7 @@ const EMPTY: Row = Row {
     sized: false,
     locked: false,
     short_imm: false,
+    short_one: false,
     conditional: false,
     sizes: 0,
     features: FeatureSet::BASELINE,
@@ -498,6 +503,11 @@ impl Row {
     /// An immediate that fits a byte is one (opcode bit 1 says so).
     pub(super) const fn short(mut self) -> Row {
         self.short_imm = true;
+        self
+    }
+    /// An immediate of one is in the opcode (bit 4 says so).
+    pub(super) const fn one(mut self) -> Row {
+        self.short_one = true;
         self
     }
     /// The condition is part of the opcode; flags are read.

@@ -95,8 +95,9 @@ rows! {
     NEG_M "neg" [M.m()] => op1(0xf7).digit(3).sized(BWLQ).wf();
     NOT_R "not" [GR.m()] => op1(0xf7).digit(2).sized(BWLQ);
     NOT_M "not" [M.m()] => op1(0xf7).digit(2).sized(BWLQ);
-    // The same register twice, whose old value does not matter: zero.
+    // The same register twice, whose old value does not matter: zero; and all ones if there is a carry, else zero.
     ZERO "xor" [GB.d()] => op1(0x33).sized(L).wf();
+    CARRY_MASK "sbb" [GB.d()] => op1(0x1b).sized(LQ).rf().wf();
         IMUL_RM "imul" [G.m(), GM] => op2(0xaf).sized(WLQ).wf();
     IMUL_RMI "imul" [G.d(), GM, IV] => op1(0x69).sized(WLQ).short().wf();
     // One operand: rdx:rax; the 8-bit forms leave 16 bits in rax.
@@ -117,21 +118,21 @@ rows! {
 
     // Shifts and rotates, by cl and by an immediate.
     ROL_CL "rol" [GR.m(), CX.b()] => op1(0xd3).digit(0).sized(BWLQ).wf();
-    ROL_I "rol" [GR.m(), IB] => op1(0xc1).digit(0).sized(BWLQ).wf();
+    ROL_I "rol" [GR.m(), IB] => op1(0xc1).digit(0).sized(BWLQ).one().wf();
     ROR_CL "ror" [GR.m(), CX.b()] => op1(0xd3).digit(1).sized(BWLQ).wf();
-    ROR_I "ror" [GR.m(), IB] => op1(0xc1).digit(1).sized(BWLQ).wf();
+    ROR_I "ror" [GR.m(), IB] => op1(0xc1).digit(1).sized(BWLQ).one().wf();
     SHL_CL "shl" [GR.m(), CX.b()] => op1(0xd3).digit(4).sized(BWLQ).wf();
-    SHL_I "shl" [GR.m(), IB] => op1(0xc1).digit(4).sized(BWLQ).wf();
+    SHL_I "shl" [GR.m(), IB] => op1(0xc1).digit(4).sized(BWLQ).one().wf();
     SHL_MCL "shl" [M.m(), CX.b()] => op1(0xd3).digit(4).sized(BWLQ).wf();
-    SHL_MI "shl" [M.m(), IB] => op1(0xc1).digit(4).sized(BWLQ).wf();
+    SHL_MI "shl" [M.m(), IB] => op1(0xc1).digit(4).sized(BWLQ).one().wf();
     SHR_CL "shr" [GR.m(), CX.b()] => op1(0xd3).digit(5).sized(BWLQ).wf();
-    SHR_I "shr" [GR.m(), IB] => op1(0xc1).digit(5).sized(BWLQ).wf();
+    SHR_I "shr" [GR.m(), IB] => op1(0xc1).digit(5).sized(BWLQ).one().wf();
     SHR_MCL "shr" [M.m(), CX.b()] => op1(0xd3).digit(5).sized(BWLQ).wf();
-    SHR_MI "shr" [M.m(), IB] => op1(0xc1).digit(5).sized(BWLQ).wf();
+    SHR_MI "shr" [M.m(), IB] => op1(0xc1).digit(5).sized(BWLQ).one().wf();
     SAR_CL "sar" [GR.m(), CX.b()] => op1(0xd3).digit(7).sized(BWLQ).wf();
-    SAR_I "sar" [GR.m(), IB] => op1(0xc1).digit(7).sized(BWLQ).wf();
+    SAR_I "sar" [GR.m(), IB] => op1(0xc1).digit(7).sized(BWLQ).one().wf();
     SAR_MCL "sar" [M.m(), CX.b()] => op1(0xd3).digit(7).sized(BWLQ).wf();
-    SAR_MI "sar" [M.m(), IB] => op1(0xc1).digit(7).sized(BWLQ).wf();
+    SAR_MI "sar" [M.m(), IB] => op1(0xc1).digit(7).sized(BWLQ).one().wf();
     SHLX "shlx" [G.d(), GM, GV] => bmi(2, P66, 0xf7, Feature::Bmi2).sized(LQ);
     SHRX "shrx" [G.d(), GM, GV] => bmi(2, PF2, 0xf7, Feature::Bmi2).sized(LQ);
     SARX "sarx" [G.d(), GM, GV] => bmi(2, PF3, 0xf7, Feature::Bmi2).sized(LQ);
@@ -191,6 +192,7 @@ rows! {
     LOCK_NEG_M "neg" [M.m()] => op1(0xf7).digit(3).sized(BWLQ).lock().wf();
     LOCK_NOT_M "not" [M.m()] => op1(0xf7).digit(2).sized(BWLQ).lock();
     MFENCE "mfence" [] => op2(0xae).literal(0xf0);
+    SFENCE "sfence" [] => op2(0xae).literal(0xf8);
     LFENCE "lfence" [] => op2(0xae).literal(0xe8);
 
     // Control.
@@ -203,6 +205,8 @@ rows! {
     RET_I "ret" [IW] => op1(0xc2);
     UD2 "ud2" [] => op2(0x0b);
     INT3 "int3" [] => op1(0xcc);
+    LEAVE "leave" [BP.m().h().q()] => op1(0xc9);
+    ENDBR64 "endbr64" [] => p2(PF3, 0x1e).literal(0xfa);
     HLT "hlt" [] => op1(0xf4);
     NOP "nop" [] => op1(0x90);
     PAUSE "pause" [] => op1(0x90).prefixed(PF3);
