@@ -6,12 +6,22 @@
 
 pub mod builtins;
 pub mod convention;
+pub mod images;
 pub mod module;
+pub mod read;
+pub mod sections;
+pub mod target;
 pub mod traps;
 pub mod types;
+mod validate;
 pub mod vmctx;
+#[cfg(feature = "write")]
+pub mod write;
 
 pub use builtins::Builtin;
-pub use module::Module;
+pub use module::{Description, Module};
+pub use read::{ArtifactError, ArtifactView, Index};
+pub use sections::BuildId;
+pub use target::{Arch, CpuFeatures, Os, Target};
 pub use traps::Trap;
 pub use types::{FuncType, GlobalType, MemoryType, RefType, TableType, ValType};

@@ -1,7 +1,7 @@
 //! The description of a core module: everything the runtime needs to instantiate it and nothing of its code bytes.
 //!
 //! Needs the types; gives plain data that the compiler fills and the runtime reads. It is the cold part of an
-//! artifact, serialised with postcard once per module. Each index space is one vector, imports first, exactly as wasm
+//! artifact, serialised with postcard; what comes from a file has passed the checks of `validate.rs`. Each index space is one vector, imports first, exactly as wasm
 //! numbers it.
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,32 @@ pub struct Module {
     pub elements: Vec<Element>,
     /// Data segments.
     pub data: Vec<Data>,
+    /// Memory images: what replaces `Placed` data segments. At most one a memory.
+    pub images: Vec<MemoryImage>,
     /// How many functions escape: the number of `VmFuncRef`s in a vmctx.
     pub funcrefs: u32,
+}
+
+/// What an artifact describes: the contents of `.sphex.info`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// The core modules; a core module's artifact has one.
+    pub modules: Vec<Module>,
+    /// Where each module's wasm is in `.sphex.bodies`: start and length. Empty if the artifact has none.
+    pub bodies: Vec<(u64, u64)>,
+}
+
+/// The first contents of a defined memory, ready to be mapped copy-on-write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryImage {
+    /// The memory's index.
+    pub memory: u32,
+    /// Byte address in the memory where it begins, a multiple of the target's page.
+    pub at: u64,
+    /// Where its bytes begin in `.sphex.data`, a multiple of the target's page.
+    pub start: u64,
+    /// Number of bytes, a multiple of the target's page; it may pass the end of a memory that is not whole pages.
+    pub len: u64,
 }
 
 /// How many entries of each index space are imported.
@@ -219,7 +243,7 @@ impl ElementItems {
 pub struct Data {
     /// When it is used.
     pub mode: SegmentMode,
-    /// Where its bytes begin in the artifact's segment bytes.
+    /// Where its bytes begin in `.sphex.data`.
     pub start: u64,
     /// Number of bytes.
     pub len: u64,
