@@ -1,0 +1,123 @@
+//! Preview 1: the 46 functions of `wasi_snapshot_preview1`.
+//!
+//! *Needs* a [`WasiCtx`] and a [`GuestMemory`]; nothing here knows an engine, and one file alone binds the functions to
+//! one. *Gives*, per function, a Rust function with the parameters of the witx, numbers as the guest passes them, results
+//! through pointers. They check in this order: the descriptor (EBADF), its kind and rights, flags (EINVAL), pointers
+//! (EFAULT); only then has a call any effect, so a bad result pointer never costs the guest data.
+
+mod args;
+mod fd;
+mod memory;
+mod path;
+mod poll;
+mod proc;
+mod sock;
+pub mod types;
+
+pub use args::{args_get, args_sizes_get, environ_get, environ_sizes_get};
+pub use fd::{
+    fd_advise, fd_allocate, fd_close, fd_datasync, fd_fdstat_get, fd_fdstat_set_flags, fd_fdstat_set_rights,
+    fd_filestat_get, fd_filestat_set_size, fd_filestat_set_times, fd_pread, fd_prestat_dir_name,
+    fd_prestat_get, fd_pwrite, fd_read, fd_readdir, fd_renumber, fd_seek, fd_sync, fd_tell, fd_write,
+};
+pub use memory::{GuestMemory, MAX_BUFFERS, MAX_PATH};
+pub use path::{
+    path_create_directory, path_filestat_get, path_filestat_set_times, path_link, path_open, path_readlink,
+    path_remove_directory, path_rename, path_symlink, path_unlink_file,
+};
+pub use poll::poll_oneoff;
+pub use proc::{clock_res_get, clock_time_get, proc_exit, proc_raise, random_get, sched_yield};
+pub use sock::{sock_accept, sock_recv, sock_send, sock_shutdown};
+
+use crate::files::File;
+use crate::{FdFlags, WasiCtx};
+use rustix::event::PollFlags;
+use types::Errno;
+
+/// How a function ends that did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The guest gets this code.
+    Errno(Errno),
+    /// The guest goes no further.
+    Stop(Stop),
+}
+
+/// Why a guest goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// `proc_exit`, with all 32 bits of its code.
+    #[error("guest exited with code {0}")]
+    Exit(u32),
+    /// `proc_raise` of a signal that ends a program; its number and name.
+    #[error("guest raised SIG{}", .0.1)]
+    Signal((u8, &'static str)),
+    /// [`crate::Interrupt`] was fired while the guest waited.
+    #[error("interrupted while waiting in a host function")]
+    Interrupted,
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Fault {
+        Fault::Errno(errno)
+    }
+}
+
+impl WasiCtx {
+    /// Makes a call that may wait, so that an interrupt ends the wait. `call` is told whether it must not wait itself,
+    /// because the wait has been done here.
+    fn waiting<T>(
+        &self,
+        file: &dyn File,
+        ready: PollFlags,
+        mut call: impl FnMut(bool) -> Result<T, Errno>,
+    ) -> Result<T, Fault> {
+        let watched = match &self.interrupt {
+            Some(interrupt) => file.wait_on().map(|fd| (interrupt, fd)),
+            None => None,
+        };
+        let Some((interrupt, fd)) = watched else {
+            loop {
+                match call(false) {
+                    Err(Errno::Intr) => self.check_interrupt()?,
+                    done => return Ok(done?),
+                }
+            }
+        };
+        let nonblock = file.flags()?.contains(FdFlags::NONBLOCK);
+        loop {
+            self.check_interrupt()?;
+            if !nonblock {
+                match interrupt.wait_for(fd, ready) {
+                    Err(Errno::Intr) => continue,
+                    waited => waited?,
+                }
+                self.check_interrupt()?;
+            }
+            match call(!nonblock) {
+                Err(Errno::Intr) => {}
+                // Another reader was faster.
+                Err(Errno::Again) if !nonblock => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Stops the guest if an interrupt was fired.
+    fn check_interrupt(&self) -> Result<(), Fault> {
+        match &self.interrupt {
+            Some(interrupt) if interrupt.fired() => Err(Fault::Stop(Stop::Interrupted)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Flags of the guest; EINVAL if it sets one that does not exist.
+fn flags<F: bitflags::Flags>(bits: F::Bits) -> Result<F, Errno> {
+    F::from_bits(bits).ok_or(Errno::Inval)
+}
+
+/// Flags of 16 bits in a parameter of 32.
+fn flags16<F: bitflags::Flags<Bits = u16>>(bits: u32) -> Result<F, Errno> {
+    flags(u16::try_from(bits).map_err(|_| Errno::Inval)?)
+}
