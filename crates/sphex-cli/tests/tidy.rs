@@ -111,7 +111,8 @@ fn unsafe_stands_only_in_its_rooms() {
         }
         for (number, line) in read(&file).lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            let opens = ["unsafe {", "unsafe impl", "unsafe extern \"C\" {"].iter().any(|word| code.contains(word));
+            let opens =
+                ["unsafe {", "unsafe impl", "unsafe extern \"C\" {"].iter().any(|word| code.contains(word));
             assert!(!opens, "{relative}:{}: unsafe outside its rooms", number + 1);
         }
     }

@@ -4,6 +4,8 @@
 //! hand; every constructor goes through [`Builder::pure`] or [`Builder::effect`], the two places where folding and
 //! deduplication hook in.
 
+use crate::evaluate;
+use crate::fold::{self, Folder};
 use crate::function::{
     Block, BlockCall, Constant, FuncRef, Function, InstData, SigRef, SrcLoc, StackSlot, Value,
 };
@@ -17,14 +19,21 @@ use sphex_entity::EntityList;
 pub struct Builder<'f> {
     /// The function being built.
     pub func: &'f mut Function,
+    folder: Option<&'f mut Folder>,
     block: Block,
     loc: SrcLoc,
 }
 
 impl<'f> Builder<'f> {
-    /// Builds into `func`; a block must be chosen before the first instruction.
+    /// Builds into `func`, placed, folding nothing; a block must be chosen before the first instruction.
     pub fn new(func: &'f mut Function) -> Self {
-        Self { func, block: Block::NONE, loc: SrcLoc::NONE }
+        Self { func, folder: None, block: Block::NONE, loc: SrcLoc::NONE }
+    }
+
+    /// Builds into `func`, folding and deduplicating: pure instructions float until placement. The folder must be empty,
+    /// or have made all of `func`'s floating instructions.
+    pub fn folding(func: &'f mut Function, folder: &'f mut Folder) -> Self {
+        Self { func, folder: Some(folder), block: Block::NONE, loc: SrcLoc::NONE }
     }
 
     /// Goes on at the end of `block`.
@@ -49,7 +58,10 @@ impl<'f> Builder<'f> {
 
     /// Makes a pure instruction, or finds a value equal to it.
     pub fn pure(&mut self, data: InstData) -> Value {
-        self.func.append(self.block, data, self.loc)
+        match &mut self.folder {
+            Some(folder) => folder.value(self.func, data, self.loc),
+            None => self.func.append(self.block, data, self.loc),
+        }
     }
 
     /// Makes an instruction with effects.
@@ -127,7 +139,10 @@ impl<'f> Builder<'f> {
     /// `load` or one of its extending kin.
     pub fn load(&mut self, opcode: Opcode, ty: Type, flags: MemFlags, address: Value, offset: i32) -> Value {
         let aux = self.func.intern_flags(flags);
-        self.effect(InstData::new(opcode, ty, address.as_u32(), offset as u32, 0).with_aux(aux))
+        let (address, offset) = self.address(address, offset);
+        let data = InstData::new(opcode, ty, address.as_u32(), offset as u32, 0).with_aux(aux);
+        // Only what neither faults nor changes may float.
+        if flags.readonly && flags.trap.is_none() { self.pure(data) } else { self.effect(data) }
     }
 
     /// `store` or one of its narrowing kin.
@@ -140,6 +155,7 @@ impl<'f> Builder<'f> {
         offset: i32,
     ) -> Value {
         let aux = self.func.intern_flags(flags);
+        let (address, offset) = self.address(address, offset);
         let data = InstData::new(opcode, types::INVALID, value.as_u32(), address.as_u32(), offset as u32);
         self.effect(data.with_aux(aux))
     }
@@ -211,6 +227,12 @@ impl<'f> Builder<'f> {
 
     /// `brif`: to the first where `cond` is not zero, else to the second.
     pub fn brif(&mut self, cond: Value, then: (Block, &[Value]), other: (Block, &[Value])) -> Value {
+        let (cond, inverted) = self.condition(cond);
+        let (then, other) = if inverted { (other, then) } else { (then, other) };
+        if let Some(constant) = self.folder.as_ref().and_then(|_| self.func.as_iconst(cond)) {
+            let taken = if constant != 0 { then } else { other };
+            return self.jump(taken.0, taken.1);
+        }
         let then = self.func.make_block_call(then.0, then.1);
         let other = self.func.make_block_call(other.0, other.1);
         self.effect(InstData::new(Opcode::Brif, types::INVALID, cond.as_u32(), then.as_u32(), other.as_u32()))
@@ -227,18 +249,67 @@ impl<'f> Builder<'f> {
         self.effect(InstData::new(Opcode::Trap, types::INVALID, 0, 0, 0).with_aux(code.as_u8() as u16))
     }
 
-    /// `trapz`: traps where `cond` is zero.
-    pub fn trapz(&mut self, cond: Value, code: TrapCode) -> Value {
-        self.effect(InstData::unary(Opcode::Trapz, types::INVALID, cond).with_aux(code.as_u8() as u16))
+    /// `trapz`: traps where `cond` is zero. A trap that cannot be is not made.
+    pub fn trapz(&mut self, cond: Value, code: TrapCode) {
+        self.conditional_trap(cond, code, Opcode::Trapz);
     }
 
-    /// `trapnz`: traps where `cond` is not zero.
-    pub fn trapnz(&mut self, cond: Value, code: TrapCode) -> Value {
-        self.effect(InstData::unary(Opcode::Trapnz, types::INVALID, cond).with_aux(code.as_u8() as u16))
+    /// `trapnz`: traps where `cond` is not zero. A trap that cannot be is not made.
+    pub fn trapnz(&mut self, cond: Value, code: TrapCode) {
+        self.conditional_trap(cond, code, Opcode::Trapnz);
+    }
+
+    fn conditional_trap(&mut self, cond: Value, code: TrapCode, opcode: Opcode) {
+        let (cond, inverted) = self.condition(cond);
+        let opcode = match (opcode, inverted) {
+            (Opcode::Trapz, true) => Opcode::Trapnz,
+            (Opcode::Trapnz, true) => Opcode::Trapz,
+            _ => opcode,
+        };
+        let never = self.folder.is_some()
+            && self.func.as_iconst(cond).is_some_and(|c| {
+                (c & evaluate::mask(self.func.type_of(cond)) == 0) == (opcode == Opcode::Trapnz)
+            });
+        if !never {
+            self.effect(InstData::unary(opcode, types::INVALID, cond).with_aux(code.as_u8() as u16));
+        }
     }
 
     fn pure_or_effect(&mut self, data: InstData) -> Value {
-        if data.opcode.is_pure() { self.pure(data) } else { self.effect(data) }
+        if data.opcode.is_pure() {
+            return self.pure(data);
+        }
+        if let Some(folder) = &mut self.folder
+            && fold::is_foldable(self.func, &data)
+            && let Some(value) = folder.simplify(self.func, data, self.loc)
+        {
+            return value;
+        }
+        self.effect(data)
+    }
+
+    /// A condition in its simplest form, and whether it is inverted.
+    fn condition(&self, cond: Value) -> (Value, bool) {
+        if self.folder.is_some() { fold::truth(self.func, cond) } else { (cond, false) }
+    }
+
+    /// Moves a constant addend of an address into the offset, where it fits.
+    fn address(&self, address: Value, offset: i32) -> (Value, i32) {
+        if self.folder.is_none() {
+            return (address, offset);
+        }
+        let data = self.func.insts[self.func.resolve(address)];
+        let sum = match (data.opcode, data.ty) {
+            (Opcode::Iadd, types::I64) => self
+                .func
+                .as_iconst(Value::from_u32(data.b))
+                .and_then(|c| (c as i64).checked_add(offset as i64)),
+            _ => None,
+        };
+        match sum.and_then(|sum| i32::try_from(sum).ok()) {
+            Some(sum) => (self.func.resolve(Value::from_u32(data.a)), sum),
+            None => (address, offset),
+        }
     }
 }
 

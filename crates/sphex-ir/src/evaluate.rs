@@ -36,7 +36,9 @@ pub fn instruction(func: &Function, data: &InstData) -> Option<InstData> {
             let (x, y) = (scalar(data.a)?, scalar(data.b)?);
             match data.ty {
                 types::F32 | types::F64 => float_binary(data, x, y),
-                ty if ty.is_int() && ty.bits() <= 64 => Some(InstData::iconst(ty, integer_binary(data.opcode, ty, x, y)? as i64)),
+                ty if ty.is_int() && ty.bits() <= 64 => {
+                    Some(InstData::iconst(ty, integer_binary(data.opcode, ty, x, y)? as i64))
+                }
                 _ => None,
             }
         }
@@ -48,7 +50,11 @@ pub fn instruction(func: &Function, data: &InstData) -> Option<InstData> {
         Format::FloatCompare => {
             let (x, y) = (scalar(data.a)?, scalar(data.b)?);
             let holds = match func.type_of(Value::from_u32(data.a)) {
-                types::F32 => float_compare(data.float_cc(), f32::from_bits(x as u32) as f64, f32::from_bits(y as u32) as f64),
+                types::F32 => float_compare(
+                    data.float_cc(),
+                    f32::from_bits(x as u32) as f64,
+                    f32::from_bits(y as u32) as f64,
+                ),
                 types::F64 => float_compare(data.float_cc(), f64::from_bits(x), f64::from_bits(y)),
                 _ => return None,
             };
@@ -80,8 +86,8 @@ pub fn integer_binary(opcode: Opcode, ty: Type, x: u64, y: u64) -> Option<u64> {
         Opcode::Iadd => x.wrapping_add(y),
         Opcode::Isub => x.wrapping_sub(y),
         Opcode::Imul => x.wrapping_mul(y),
-        Opcode::Umulhi => (x as u128 * y as u128 >> width) as u64,
-        Opcode::Smulhi => (sx as i128 * sy as i128 >> width) as u64,
+        Opcode::Umulhi => ((x as u128 * y as u128) >> width) as u64,
+        Opcode::Smulhi => ((sx as i128 * sy as i128) >> width) as u64,
         Opcode::Udiv => x.checked_div(y)?,
         Opcode::Urem => x.checked_rem(y)?,
         Opcode::Sdiv if y != 0 && !(sy == -1 && x == 1 << (width - 1)) => (sx / sy) as u64,
@@ -163,7 +169,13 @@ fn unary(func: &Function, data: &InstData, x: u64) -> Option<InstData> {
         Opcode::Bswap => x.swap_bytes() >> (64 - width),
         Opcode::Uextend | Opcode::Ireduce => x,
         Opcode::Sextend => signed(from, x) as u64,
-        Opcode::Bmask => if x == 0 { 0 } else { u64::MAX },
+        Opcode::Bmask => {
+            if x == 0 {
+                0
+            } else {
+                u64::MAX
+            }
+        }
         _ => return float_unary(data, from, x),
     };
     constant(data.ty, bits)

@@ -31,7 +31,8 @@ pub struct Folder {
 
 fn hash(data: &InstData) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let head = data.opcode as u64 | (data.ty.as_u8() as u64) << 8 | (data.aux as u64) << 16 | (data.a as u64) << 32;
+    let head =
+        data.opcode as u64 | (data.ty.as_u8() as u64) << 8 | (data.aux as u64) << 16 | (data.a as u64) << 32;
     let tail = data.b as u64 | (data.c as u64) << 32;
     let mixed = (head.wrapping_mul(K) ^ tail).wrapping_mul(K);
     mixed ^ mixed >> 29
@@ -53,18 +54,25 @@ impl Folder {
     /// A value equal to this pure instruction: folded, found, or made floating.
     pub fn value(&mut self, func: &mut Function, mut data: InstData, loc: SrcLoc) -> Value {
         canonicalize(func, &mut data);
+        match self.simplify(func, data, loc) {
+            Some(value) => value,
+            None => self.intern(func, data, loc),
+        }
+    }
+
+    /// A value that is simpler than this instruction and equal to it, if a rule knows one. The instruction must be
+    /// [foldable](is_foldable).
+    pub fn simplify(&mut self, func: &mut Function, data: InstData, loc: SrcLoc) -> Option<Value> {
         if let Some(constant) = evaluate::instruction(func, &data) {
-            return self.intern(func, constant, loc);
+            return Some(self.intern(func, constant, loc));
         }
-        if self.depth < MAX_DEPTH {
-            self.depth += 1;
-            let simpler = rules::apply(self, func, &data, loc);
-            self.depth -= 1;
-            if let Some(value) = simpler {
-                return value;
-            }
+        if self.depth >= MAX_DEPTH {
+            return None;
         }
-        self.intern(func, data, loc)
+        self.depth += 1;
+        let simpler = rules::apply(self, func, &data, loc);
+        self.depth -= 1;
+        simpler
     }
 
     /// The one floating instruction with this data, made if need be.
@@ -129,7 +137,9 @@ pub fn truth(func: &Function, mut cond: Value) -> (Value, bool) {
         let data = &func.insts[cond];
         match data.opcode {
             Opcode::Uextend | Opcode::Sextend => cond = Value::from_u32(data.a),
-            Opcode::Icmp if func.as_iconst(Value::from_u32(data.b)) == Some(0) && func.type_of(cond) == types::I8 => {
+            Opcode::Icmp
+                if func.as_iconst(Value::from_u32(data.b)) == Some(0) && func.type_of(cond) == types::I8 =>
+            {
                 match data.int_cc() {
                     IntCC::Ne | IntCC::Ugt => cond = Value::from_u32(data.a),
                     // Stop at a comparison of something that is no comparison itself: it is the better condition.
@@ -230,7 +240,8 @@ mod tests {
         let entry = func.add_block();
         let (x, y) = (func.add_block_param(entry, types::I32), func.add_block_param(entry, types::I32));
         let mut folder = Folder::new();
-        let mut add = |a, b| folder.value(&mut func, InstData::binary(Opcode::Iadd, types::I32, a, b), SrcLoc::NONE);
+        let mut add =
+            |a, b| folder.value(&mut func, InstData::binary(Opcode::Iadd, types::I32, a, b), SrcLoc::NONE);
         let (first, second, third) = (add(x, y), add(y, x), add(x, x));
         assert_eq!(first, second);
         assert_ne!(first, third);

@@ -4,14 +4,18 @@
 //! ([`Function`]), the builder ([`Builder`]), text, verifier and interpreter. It knows no machine and no WebAssembly.
 
 pub mod build;
+pub mod evaluate;
 pub mod flow;
+pub mod fold;
 pub mod function;
 pub mod immediates;
+pub mod rules;
 pub mod signature;
 pub mod table;
 pub mod types;
 
 pub use build::Builder;
+pub use fold::Folder;
 pub use function::{
     Block, BlockCall, Constant, ExceptionTable, ExtFunc, FlagsRef, FuncRef, Function, GlobalValue,
     GlobalValueData, InlineNode, InstData, Region, SigRef, SrcLoc, StackSlot, StackSlotData, Value,

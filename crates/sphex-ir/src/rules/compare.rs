@@ -25,8 +25,12 @@ pub(super) static RULES: &[Rule] = &[
             _ => None,
         }
     }),
-    rule("icmp-difference", Op(Icmp, &[Op(Isub, &[X, Y]), ZERO]), |r, m| equality(r, m, m.vars[0], m.vars[1])),
-    rule("icmp-exclusive-or", Op(Icmp, &[Op(Bxor, &[X, Y]), ZERO]), |r, m| equality(r, m, m.vars[0], m.vars[1])),
+    rule("icmp-difference", Op(Icmp, &[Op(Isub, &[X, Y]), ZERO]), |r, m| {
+        equality(r, m, m.vars[0], m.vars[1])
+    }),
+    rule("icmp-exclusive-or", Op(Icmp, &[Op(Bxor, &[X, Y]), ZERO]), |r, m| {
+        equality(r, m, m.vars[0], m.vars[1])
+    }),
     rule("icmp-sum-constant", Op(Icmp, &[Op(Iadd, &[X, K]), L]), |r, m| {
         let rest = r.iconst(m.arg, m.consts[1].wrapping_sub(m.consts[0]));
         equality(r, m, m.vars[0], rest)

@@ -6,12 +6,20 @@ use Opcode::*;
 
 /// The rows.
 pub(super) static RULES: &[Rule] = &[
-    rule("uextend-uextend", Op(Uextend, &[Op(Uextend, &[X])]), |r, m| Some(r.unary(Uextend, m.ty, m.vars[0]))),
-    rule("sextend-sextend", Op(Sextend, &[Op(Sextend, &[X])]), |r, m| Some(r.unary(Sextend, m.ty, m.vars[0]))),
-    rule("sextend-uextend", Op(Sextend, &[Op(Uextend, &[X])]), |r, m| Some(r.unary(Uextend, m.ty, m.vars[0]))),
+    rule("uextend-uextend", Op(Uextend, &[Op(Uextend, &[X])]), |r, m| {
+        Some(r.unary(Uextend, m.ty, m.vars[0]))
+    }),
+    rule("sextend-sextend", Op(Sextend, &[Op(Sextend, &[X])]), |r, m| {
+        Some(r.unary(Sextend, m.ty, m.vars[0]))
+    }),
+    rule("sextend-uextend", Op(Sextend, &[Op(Uextend, &[X])]), |r, m| {
+        Some(r.unary(Uextend, m.ty, m.vars[0]))
+    }),
     rule("ireduce-uextend", Op(Ireduce, &[Op(Uextend, &[X])]), |r, m| reduced(r, m, Uextend)),
     rule("ireduce-sextend", Op(Ireduce, &[Op(Sextend, &[X])]), |r, m| reduced(r, m, Sextend)),
-    rule("ireduce-ireduce", Op(Ireduce, &[Op(Ireduce, &[X])]), |r, m| Some(r.unary(Ireduce, m.ty, m.vars[0]))),
+    rule("ireduce-ireduce", Op(Ireduce, &[Op(Ireduce, &[X])]), |r, m| {
+        Some(r.unary(Ireduce, m.ty, m.vars[0]))
+    }),
     rule("ireduce-band", Op(Ireduce, &[Op(Band, &[X, K])]), |r, m| {
         let low = mask(m.ty);
         (m.consts[0] & low == low && m.ty.bits() <= 64).then(|| r.unary(Ireduce, m.ty, m.vars[0]))

@@ -22,7 +22,9 @@ pub(super) static RULES: &[Rule] = &[
         Some(r.binary(Isub, sum, m.vars[0]))
     }),
     rule("isub-self", Op(Isub, &[X, X]), zero),
-    rule("isub-constant", Op(Isub, &[X, K]), |r, m| Some(r.binary_imm(Iadd, m.vars[0], m.consts[0].wrapping_neg()))),
+    rule("isub-constant", Op(Isub, &[X, K]), |r, m| {
+        Some(r.binary_imm(Iadd, m.vars[0], m.consts[0].wrapping_neg()))
+    }),
     rule("isub-from-zero", Op(Isub, &[ZERO, X]), |r, m| Some(r.unary(Ineg, m.ty, m.vars[0]))),
     rule("isub-of-sum-left", Op(Isub, &[Op(Iadd, &[X, Y]), X]), |_, m| Some(m.vars[1])),
     rule("isub-of-sum-right", Op(Isub, &[Op(Iadd, &[X, Y]), Y]), first),
@@ -94,7 +96,8 @@ pub(super) static RULES: &[Rule] = &[
     rule("rotl-amount", Op(Rotl, &[X, K]), |r, m| reduced_amount(r, m, Rotl)),
     rule("rotr-amount", Op(Rotr, &[X, K]), |r, m| {
         let width = m.ty.bits() as u64;
-        (m.ty.is_int() && m.ty.bits() <= 64).then(|| r.binary_imm(Rotl, m.vars[0], (width - m.consts[0] % width) % width))
+        (m.ty.is_int() && m.ty.bits() <= 64)
+            .then(|| r.binary_imm(Rotl, m.vars[0], (width - m.consts[0] % width) % width))
     }),
     rule("ishl-masked-amount", Op(Ishl, &[X, Op(Band, &[Y, K])]), |r, m| unmasked(r, m, Ishl)),
     rule("ushr-masked-amount", Op(Ushr, &[X, Op(Band, &[Y, K])]), |r, m| unmasked(r, m, Ushr)),
@@ -123,13 +126,16 @@ pub(super) static RULES: &[Rule] = &[
     }),
     rule("sshr-ishl-is-sextend", Op(Sshr, &[Op(Ishl, &[X, K]), L]), |r, m| {
         total_amount(m).filter(|_| m.consts[0] == m.consts[1])?;
-        let narrow = crate::types::Type::int(m.ty.bits() - m.consts[0] as u32).filter(|n| n.bits() < m.ty.bits())?;
+        let narrow =
+            crate::types::Type::int(m.ty.bits() - m.consts[0] as u32).filter(|n| n.bits() < m.ty.bits())?;
         let low = r.unary(Ireduce, narrow, m.vars[0]);
         Some(r.unary(Sextend, m.ty, low))
     }),
     // Choice.
     rule("select-same", Op(Select, &[X, Y, Y]), |_, m| Some(m.vars[1])),
-    rule("select-constant", Op(Select, &[K, X, Y]), |_, m| Some(m.vars[if m.consts[0] != 0 { 0 } else { 1 }])),
+    rule("select-constant", Op(Select, &[K, X, Y]), |_, m| {
+        Some(m.vars[if m.consts[0] != 0 { 0 } else { 1 }])
+    }),
     rule("select-condition", Op(Select, &[X, Y, Z]), |r, m| {
         let (cond, inverted) = crate::fold::truth(r.func, m.vars[0]);
         if cond == m.vars[0] && !inverted {

@@ -129,7 +129,9 @@ fn leaf(func: &Function, value: Value, pattern: &Pat, found: &mut Match) -> bool
             found.consts[k] = data.imm64();
             data.opcode == Opcode::Iconst && data.ty.bits() <= 64
         }
-        Pat::Int(k) => data.opcode == Opcode::Iconst && data.imm64() == k as u64 & crate::evaluate::mask(data.ty),
+        Pat::Int(k) => {
+            data.opcode == Opcode::Iconst && data.imm64() == k as u64 & crate::evaluate::mask(data.ty)
+        }
         Pat::Op(opcode, operands) => {
             let words = [data.a, data.b, data.c];
             data.opcode == opcode
