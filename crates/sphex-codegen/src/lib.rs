@@ -5,6 +5,7 @@
 pub mod abi;
 pub mod error;
 pub mod machine;
+pub mod opt;
 pub mod regalloc;
 pub mod settings;
 

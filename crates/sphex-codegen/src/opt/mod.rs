@@ -1,0 +1,3 @@
+//! The optimizer: one pass a file. The order stands in the pipeline.
+
+pub mod place;

@@ -1,0 +1,330 @@
+//! Placement: gives every floating instruction that is needed a block.
+//!
+//! Needs: a function whose pure instructions may float; reducible or not.   Gives: a placed function, in which nothing
+//! unused and no unreachable block is left.   Breaks: nothing.   Cost: one walk of the dominator tree, O(uses + loop
+//! depth · placed).
+//!
+//! I1. While block `b` is open, `memo[n]` is where floating node `n` has been computed in a block that dominates the
+//!     current point, or nothing. Closing a block forgets what was computed in it.
+//! I2. The first place of a node is the node itself; further places, in blocks that do not dominate each other, are copies.
+//! I3. A node goes to the end of a dominating block only if all its operands are computed above the loop it leaves; what
+//!     is hoisted to a block is kept apart and put before its terminator when the block closes, operands first.
+//!
+//! The textbook (Click, "Global code motion", PLDI 1995) schedules early, late, then picks the shallowest loop on the
+//! dominator path in between, and needs a common ancestor of all uses. Walking the tree once and asking for values where
+//! they are used is linear, sinks what one side of a branch needs to that side, and copies where two sides need it.
+
+use sphex_entity::EntityRef;
+use sphex_ir::flow::{Cfg, Dominators, Loops};
+use sphex_ir::{Block, Function, Opcode, Value};
+
+/// Hoisting a cheap value out of a loop occupies a register in the whole loop: at most so many (integers, floats).
+const HOISTED_LIMIT: [u16; 2] = [9, 10];
+
+/// Scratch of the pass, reused from function to function.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    cfg: Cfg,
+    dominators: Dominators,
+    loops: Loops,
+    state: Vec<State>,
+    memo: Vec<Value>,
+    depth: Vec<u32>,
+    hoisted_out_of: Vec<[u16; 2]>,
+    open: Vec<OpenBlock>,
+    local: Vec<Value>,
+    pending: Vec<Value>,
+}
+
+/// What became of an instruction that there was before the pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// It stood in a block's list.
+    Listed,
+    /// It floats and is not used yet.
+    Floating,
+    /// It floated and has been given a place.
+    Used,
+}
+
+/// A block on the path from the entry to the current one.
+#[derive(Debug)]
+struct OpenBlock {
+    block: Block,
+    /// Nodes computed here (I1).
+    computed: Vec<Value>,
+    /// Instructions to put before the terminator (I3).
+    hoisted: Vec<Value>,
+}
+
+/// Places a function.
+pub fn place(func: &mut Function, scratch: &mut Scratch) {
+    scratch.cfg.compute(func);
+    scratch.dominators.compute(func, &scratch.cfg);
+    scratch.loops.compute(func, &scratch.cfg, &scratch.dominators);
+    drop_unreachable(func, &scratch.dominators);
+    let Some(entry) = func.entry() else { return };
+    scratch.prepare(func);
+    // The tree is walked with a stack of its own: blocks nest deep.
+    let mut stack = vec![(entry, false)];
+    while let Some((block, done)) = stack.pop() {
+        if done {
+            scratch.close(func);
+            continue;
+        }
+        stack.push((block, true));
+        scratch.enter(func, block);
+        stack.extend(scratch.dominators.children(block).iter().rev().map(|&child| (child, false)));
+    }
+}
+
+fn drop_unreachable(func: &mut Function, dominators: &Dominators) {
+    let Some(entry) = func.entry() else { return };
+    let layout = core::mem::take(&mut func.layout);
+    let (kept, dropped): (Vec<Block>, Vec<Block>) =
+        layout.into_iter().partition(|&b| b == entry || dominators.is_reachable(b));
+    func.layout = kept;
+    for block in dropped {
+        for inst in core::mem::take(&mut func.blocks[block].insts) {
+            func.block_of[inst] = Block::NONE;
+        }
+    }
+}
+
+/// Whether a value is re-made in each block that uses it: constants need no register at all, and a comparison is
+/// fused with the branch that it stands beside.
+fn is_local(opcode: Opcode) -> bool {
+    use Opcode::*;
+    matches!(opcode, Iconst | F16const | F32const | F64const | StackAddr | FuncAddr | Icmp | Fcmp)
+}
+
+/// Whether an instruction is a constant: available in every block by making it again.
+fn is_constant(func: &Function, value: Value) -> bool {
+    let row = func.insts[value].opcode;
+    is_local(row) && !matches!(row, Opcode::Icmp | Opcode::Fcmp)
+}
+
+/// Whether computing a value again costs less than a register kept for it.
+fn is_cheap(func: &Function, inst: Value) -> bool {
+    use Opcode::*;
+    let opcode = func.insts[inst].opcode;
+    let moves = matches!(opcode, Uextend | Sextend | Ireduce | Bitcast | GlobalValue | SymbolValue);
+    moves || matches!(opcode, Ineg | Bnot | Iadd | Isub | Band | Bor | Bxor | Ishl | Ushr | Sshr)
+}
+
+impl Scratch {
+    fn prepare(&mut self, func: &Function) {
+        self.state.clear();
+        self.state.extend(func.insts.iter().map(|(value, data)| match data.opcode {
+            Opcode::BlockParam | Opcode::Projection | Opcode::Alias => State::Listed,
+            _ if func.block_of[value].is_none() => State::Floating,
+            _ => State::Listed,
+        }));
+        self.memo.clear();
+        self.memo.resize(func.insts.len(), Value::NONE);
+        self.depth.clear();
+        self.depth.resize(func.blocks.len(), 0);
+        for &block in self.dominators.preorder() {
+            self.depth[block.index()] =
+                self.dominators.idom(block).map_or(0, |parent| self.depth[parent.index()] + 1);
+        }
+        self.hoisted_out_of.clear();
+        self.hoisted_out_of.resize(self.loops.keys().len(), [0; 2]);
+        self.open.clear();
+    }
+
+    /// Opens a block and gives places to all that its instructions use.
+    fn enter(&mut self, func: &mut Function, block: Block) {
+        self.open.push(OpenBlock { block, computed: Vec::new(), hoisted: Vec::new() });
+        let listed = core::mem::take(&mut func.blocks[block].insts);
+        let mut out = Vec::with_capacity(listed.len() * 2);
+        let mut uses = Vec::new();
+        for inst in listed {
+            uses.clear();
+            func.visit_uses(inst, |v| uses.push(v));
+            let mut changed = false;
+            for value in &mut uses {
+                let placed = self.demand(func, *value, &mut out);
+                changed |= placed != *value;
+                *value = placed;
+            }
+            if changed {
+                let mut next = uses.iter();
+                func.map_uses(inst, |v| next.next().copied().unwrap_or(v));
+            }
+            out.push(inst);
+        }
+        func.blocks[block].insts = out;
+        for node in self.local.drain(..) {
+            self.memo[node.index()] = Value::NONE;
+        }
+    }
+
+    fn close(&mut self, func: &mut Function) {
+        let Some(open) = self.open.pop() else { return };
+        for node in open.computed {
+            self.memo[node.index()] = Value::NONE;
+        }
+        let insts = &mut func.blocks[open.block].insts;
+        let end = insts.len().saturating_sub(1);
+        insts.splice(end..end, open.hoisted);
+    }
+
+    /// Where `value` is computed at the current point, if it is.
+    fn available(&self, func: &Function, value: Value) -> Option<Value> {
+        let value = func.resolve(value);
+        let Some((inst, result)) = func.definition(value) else { return Some(value) };
+        match self.state.get(inst.index()) {
+            None | Some(State::Listed) => Some(value),
+            _ => self.memo[inst.index()].expand().map(|at| Value::new(at.index() + result)),
+        }
+    }
+
+    /// Makes `value` computed at the current point, whose block's list so far is `out`.
+    fn demand(&mut self, func: &mut Function, value: Value, out: &mut Vec<Value>) -> Value {
+        if let Some(at) = self.available(func, value) {
+            return at;
+        }
+        let node = |func: &Function, v: Value| func.definition(func.resolve(v)).map_or(v, |(inst, _)| inst);
+        let mut pending = core::mem::take(&mut self.pending);
+        pending.push(node(func, value));
+        while let Some(&top) = pending.last() {
+            let before = pending.len();
+            if self.memo[top.index()].is_none() {
+                for operand in func.operands(top) {
+                    if self.available(func, operand).is_none() {
+                        pending.push(node(func, operand));
+                    }
+                }
+            }
+            if pending.len() == before {
+                pending.pop();
+                if self.memo[top.index()].is_none() {
+                    self.give_place(func, top, out);
+                }
+            }
+        }
+        self.pending = pending;
+        self.available(func, value).unwrap_or(value)
+    }
+
+    /// Gives a node whose operands are all available a place (I2, I3).
+    fn give_place(&mut self, func: &mut Function, node: Value, out: &mut Vec<Value>) {
+        let mut operands: smallvec::SmallVec<[Value; 4]> =
+            func.operands(node).into_iter().map(|v| self.available(func, v).unwrap_or(v)).collect();
+        let at = if self.state[node.index()] == State::Used {
+            let (data, loc) = (func.insts[node], func.srclocs[node]);
+            func.make(data, loc)
+        } else {
+            self.state[node.index()] = State::Used;
+            node
+        };
+        let target = self.target(func, node, &operands);
+        let here = self.open.len() - 1;
+        if target != here {
+            for operand in operands.iter_mut().filter(|v| is_constant(func, **v)) {
+                let (data, loc) = (func.insts[*operand], func.srclocs[*operand]);
+                *operand = func.make(data, loc);
+                func.block_of[*operand] = self.open[target].block;
+                self.open[target].hoisted.push(*operand);
+            }
+        }
+        let mut next = operands.iter();
+        func.map_uses(at, |v| next.next().copied().unwrap_or(v));
+        self.memo[node.index()] = at;
+        func.block_of[at] = self.open[target].block;
+        if target == here {
+            out.push(at);
+        } else {
+            self.open[target].hoisted.push(at);
+        }
+        if is_local(func.insts[at].opcode) {
+            self.local.push(node);
+        } else {
+            self.open[target].computed.push(node);
+        }
+    }
+
+    /// The open block, by depth, to compute `node` in: the current one, or above the loops in which it is invariant.
+    fn target(&mut self, func: &Function, node: Value, operands: &[Value]) -> usize {
+        let mut target = self.open.len() - 1;
+        if is_local(func.insts[node].opcode) {
+            return target;
+        }
+        let def_depth = |v: &Value| self.depth[Dominators::block_of(func, *v).index()] as usize;
+        let earliest = operands.iter().filter(|v| !is_constant(func, **v)).map(def_depth).max().unwrap_or(0);
+        let class = func.type_of(node).is_float() as usize;
+        let cheap = is_cheap(func, node);
+        while let Some(l) = self.loops.innermost(self.open[target].block) {
+            let header = self.depth[self.loops.get(l).header.index()] as usize;
+            let count = &mut self.hoisted_out_of[l.index()][class];
+            if header == 0 || earliest >= header || cheap && *count >= HOISTED_LIMIT[class] {
+                break;
+            }
+            *count = count.saturating_add(1);
+            target = header - 1;
+        }
+        target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sphex_ir::types::I32;
+    use sphex_ir::{Builder, CallConv, ExternalName, Folder, IntCC, Signature};
+
+    #[test]
+    fn invariants_leave_the_loop_and_the_unused_goes() {
+        let mut func = Function::new(ExternalName::symbol("f"), Signature::new(CallConv::Fast));
+        let (entry, head, exit) = (func.add_block(), func.add_block(), func.add_block());
+        let x = func.add_block_param(entry, I32);
+        let i = func.add_block_param(head, I32);
+        let mut folder = Folder::new();
+        let mut b = Builder::folding(&mut func, &mut folder);
+        b.switch_to(entry);
+        b.jump(head, &[x]);
+        b.switch_to(head);
+        let seven = b.iconst(I32, 7);
+        let invariant = b.binary(Opcode::Imul, x, seven);
+        let next = b.binary(Opcode::Iadd, i, invariant);
+        let unused = b.binary(Opcode::Bxor, i, x);
+        let more = b.icmp(IntCC::Ult, next, x);
+        b.brif(more, (head, &[next]), (exit, &[]));
+        b.switch_to(exit);
+        b.ret(&[]);
+        place(&mut func, &mut Scratch::default());
+        assert_eq!(func.block_of[invariant], entry);
+        assert_eq!((func.block_of[next], func.block_of[more]), (head, head));
+        assert!(func.block_of[unused].is_none());
+        assert_eq!(func.blocks[entry].insts.len(), 3); // the constant, the product, the jump
+    }
+
+    #[test]
+    fn two_arms_get_a_copy_each() {
+        let mut func = Function::new(ExternalName::symbol("f"), Signature::new(CallConv::Fast));
+        let (entry, left, right) = (func.add_block(), func.add_block(), func.add_block());
+        let x = func.add_block_param(entry, I32);
+        let mut folder = Folder::new();
+        let mut b = Builder::folding(&mut func, &mut folder);
+        b.switch_to(entry);
+        b.brif(x, (left, &[]), (right, &[]));
+        for block in [left, right] {
+            b.switch_to(block);
+            let square = b.binary(Opcode::Imul, x, x);
+            b.ret(&[square]);
+        }
+        place(&mut func, &mut Scratch::default());
+        let returned: Vec<Value> = [left, right]
+            .iter()
+            .map(|&block| {
+                let (last, list) = func.blocks[block].insts.split_last().expect("two instructions");
+                assert_eq!(list.len(), 1);
+                assert_eq!(func.arguments(*last).next(), Some(list[0]));
+                list[0]
+            })
+            .collect();
+        assert_ne!(returned[0], returned[1]);
+        assert!(func.blocks[entry].insts.len() == 1);
+    }
+}
