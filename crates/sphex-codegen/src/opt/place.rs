@@ -222,7 +222,10 @@ impl Scratch {
         let target = self.target(func, node, &operands);
         let here = self.open.len() - 1;
         if target != here {
-            for operand in operands.iter_mut().filter(|v| is_constant(func, **v)) {
+            for operand in &mut operands {
+                if !is_constant(func, *operand) {
+                    continue;
+                }
                 let (data, loc) = (func.insts[*operand], func.srclocs[*operand]);
                 *operand = func.make(data, loc);
                 func.block_of[*operand] = self.open[target].block;
