@@ -77,7 +77,9 @@ fn parts() -> Parts {
             address(0, 100, 0),
             address(10, 210, 2),
             address(20, 110, 0),
-            address(48, NO_OFFSET, 0),
+            address(48, 250, 0),
+            address(55, NO_OFFSET, 0),
+            address(60, 260, 0),
             address(66, 300, 0),
         ],
         inline_nodes: vec![node(0, 2, 105), node(1, 3, 205)],
@@ -225,7 +227,8 @@ fn a_pc_two_inlines_deep_has_three_frames() {
     let frame = |function, offset| Frame { module: 0, function, offset };
     assert_eq!(frames(10), [frame(3, Some(210)), frame(2, Some(205)), frame(1, Some(105))]);
     assert_eq!(frames(20), [frame(1, Some(110))]);
-    assert_eq!(frames(50), [frame(2, None)]);
+    assert_eq!(frames(50), [frame(2, Some(250))]);
+    assert_eq!(frames(56), [frame(2, None)]);
     // Between the function's start and its first row: not the row of the function before.
     assert_eq!(frames(64), [frame(3, None)]);
     assert_eq!(frames(44), []);

@@ -23,7 +23,7 @@ mod tests {
         let start = bytes.as_ptr().align_offset(4);
         assert_eq!(start, 0, "the allocator aligns to at least 4");
         assert_eq!(words(&bytes), Some(&numbers[..]));
-        assert_eq!(words(&bytes[1..5]), None);
+        assert_eq!(words(&bytes[1..8]), None);
         assert_eq!(words(&bytes[..6]), None);
         assert_eq!(words(&[]), Some(&[][..]));
     }
