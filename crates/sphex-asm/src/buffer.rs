@@ -157,6 +157,8 @@ pub struct CodeBuffer {
     /// Bound labels in order of binding.
     bound: Vec<Label>,
     edits: Vec<Edit>,
+    /// Aliases followed so far.
+    alias_steps: u64,
     fixups: Vec<Fixup>,
     alignment: u32,
     pool: PrimaryMap<Constant, PoolBytes>,
@@ -187,6 +189,7 @@ impl CodeBuffer {
         self.labels.clear();
         self.bound.clear();
         self.edits.clear();
+        self.alias_steps = 0;
         self.fixups.clear();
         self.alignment = 1;
         self.pool.clear();
@@ -206,6 +209,13 @@ impl CodeBuffer {
     /// Appends bytes that are no branch to a label.
     pub fn put(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes); // keeps I1
+    }
+
+    /// Appends the first `length` of these bytes: one instruction. A copy of constant size is quicker than an exact one.
+    pub(crate) fn put_instruction(&mut self, bytes: &[u8; 16], length: usize) {
+        let end = self.bytes.len() + length.min(16);
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.truncate(end); // keeps I1
     }
 
     /// A new label, not yet bound.
@@ -232,15 +242,18 @@ impl CodeBuffer {
         true
     }
 
-    /// The label at the end of the chain of aliases; chains are halved on the way.
+    /// The label at the end of the chain of aliases; all of the chain points there afterwards.
     fn resolve(&mut self, mut label: Label) -> Label {
+        let mut end = label;
+        while let LabelState::Alias(next) = self.labels[end] {
+            end = next;
+            self.alias_steps += 1;
+        }
         while let LabelState::Alias(next) = self.labels[label] {
-            if let LabelState::Alias(after) = self.labels[next] {
-                self.labels[label] = LabelState::Alias(after);
-            }
+            self.labels[label] = LabelState::Alias(end);
             label = next;
         }
-        label
+        end
     }
 
     /// Appends a branch to a label.

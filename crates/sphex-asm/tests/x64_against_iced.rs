@@ -16,6 +16,11 @@ use sphex_asm::x64::{encode::encode, op, print::print};
 /// Cases a row and variant.
 const CASES: usize = 2000;
 
+/// The seed: another one from `SPHEX_SEED`, so that a longer run is the same test started again.
+fn seed() -> u64 {
+    std::env::var("SPHEX_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed)
+}
+
 /// A small generator (splitmix), so that a failure can be repeated.
 struct Random(u64);
 
@@ -432,7 +437,7 @@ fn every_row_disassembles_to_itself() {
     for id in RowId::all() {
         let row = id.row();
         let mut seen = Seen::default();
-        let mut random = Random(u64::from(id.0) << 32 | 0x5eed);
+        let mut random = Random(seed() ^ u64::from(id.0) << 32);
         'row: for variant in variants(id) {
             for _ in 0..CASES {
                 if let Err(what) = checker.check(id, variant, &mut random, &mut seen) {
@@ -454,6 +459,12 @@ fn every_row_disassembles_to_itself() {
         cases += seen.cases;
     }
     println!("{rows} rows, {cases} cases");
-    assert!(failures.is_empty(), "{} of {rows} rows:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "seed {}, {} of {rows} rows:\n{}",
+        seed(),
+        failures.len(),
+        failures.join("\n")
+    );
     assert!(rows > 700 && cases > rows * CASES);
 }

@@ -18,6 +18,7 @@ impl CodeBuffer {
         }
         let mut code = Code { alignment: self.alignment.max(1), constants_alignment: 1, ..Code::default() };
         self.flatten_aliases();
+        code.steps += self.alias_steps + self.labels.len() as u64;
         let mut starts = vec![0; self.edits.len()];
         let mut labels = vec![u32::MAX; self.labels.len()];
         for _ in 0..ROUNDS {

@@ -61,7 +61,7 @@ pub fn nops(mut count: usize, out: &mut Vec<u8>) {
 
 /// One instruction under construction, and the field in it that is not known yet.
 struct Bytes {
-    bytes: [u8; 20],
+    bytes: [u8; 16],
     length: usize,
     open: Option<Open>,
 }
@@ -84,7 +84,7 @@ enum Target {
 
 impl Bytes {
     fn new() -> Bytes {
-        Bytes { bytes: [0; 20], length: 0, open: None }
+        Bytes { bytes: [0; 16], length: 0, open: None }
     }
 
     fn push(&mut self, byte: u8) {
@@ -161,7 +161,7 @@ impl Bytes {
     /// Appends the instruction to the buffer and registers its open field.
     fn put(&self, buffer: &mut CodeBuffer) {
         let start = buffer.offset();
-        buffer.put(&self.bytes[..self.length]);
+        buffer.put_instruction(&self.bytes, self.length);
         let Some(Open { at, after, target }) = self.open else { return };
         let field = start + at as u32;
         let end = -4 - after;
