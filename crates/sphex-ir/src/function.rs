@@ -213,6 +213,10 @@ impl Default for SrcLoc {
     }
 }
 
+/// A `try_call` has no results of its own: what it gives are arguments of its block calls, [`Opcode::Projection`]s of it
+/// whose index is the result's (from 0), or this bit and the number of a word of an exception's payload.
+pub const EXCEPTION_PAYLOAD: u32 = 1 << 31;
+
 /// A function inlined into this one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct InlineNode {

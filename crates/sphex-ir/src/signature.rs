@@ -157,7 +157,21 @@ impl ExternalName {
 impl fmt::Display for ExternalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ExternalName::Symbol(name) => write!(f, "%{name}"),
+            ExternalName::Symbol(name) => {
+                let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
+                if !name.is_empty() && name.chars().all(bare) {
+                    return write!(f, "%{name}");
+                }
+                f.write_str("%\"")?;
+                for c in name.chars() {
+                    match c {
+                        '"' | '\\' => write!(f, "\\{c}")?,
+                        '\n' => f.write_str("\\n")?,
+                        _ => write!(f, "{c}")?,
+                    }
+                }
+                f.write_str("\"")
+            }
             ExternalName::User { namespace, index } => write!(f, "u{namespace}:{index}"),
         }
     }
