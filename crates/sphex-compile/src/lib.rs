@@ -1,1 +1,33 @@
-//! Core WebAssembly to artifact: validation, translation, the parallel driver, linking.
+//! Core WebAssembly to artifact: validation, translation to IR, the parallel driver, linking.
+//!
+//! Needs the bytes of a module and [`Settings`]. Gives an artifact, or an error that says what is wrong and where. It
+//! knows nothing of the runtime; both know `sphex-artifact`.
+
+mod error;
+mod module;
+mod settings;
+mod translate;
+
+pub use error::{CompileError, FunctionName};
+pub use settings::{MemorySettings, Settings, WasmFeatures};
+pub use translate::{Translation, WASM_NAMESPACE};
+
+/// Validates a whole module, of any proposal that the settings name, without compiling it.
+pub fn validate(wasm: &[u8], settings: &Settings) -> Result<(), CompileError> {
+    wasmparser::Validator::new_with_features(settings.features).validate_all(wasm)?;
+    Ok(())
+}
+
+/// Translates one defined function of a module (by its index in the function index space) to IR.
+pub fn translate_function(
+    wasm: &[u8],
+    function: u32,
+    settings: &Settings,
+) -> Result<Translation, CompileError> {
+    let info = module::parse(wasm, settings)?;
+    let position = function.checked_sub(info.module.imported.functions).map(|position| position as usize);
+    match position.filter(|&position| position < info.bodies.len()) {
+        Some(position) => translate::translate(&info, settings, position, &mut translate::Scratch::default()),
+        None => Err(CompileError::NoSuchFunction(function)),
+    }
+}

@@ -1,0 +1,165 @@
+//! Linear memories: addresses, bounds, loads and stores, bulk operations.
+//!
+//! Needs the memory's plan. An access within the guard's reach relies on a fault: `load region addr+offset`, whose trap
+//! record says `heap_oob`. Any other compares its end with the memory's length first.
+
+use super::context::Part;
+use super::{Output, Translator};
+use sphex_artifact::builtins::Builtin;
+use sphex_artifact::module::MemoryPlan;
+use sphex_artifact::vmctx;
+use sphex_ir::{IntCC, MemFlags, Opcode, TrapCode, Type, Value, types};
+use wasmparser::{MemArg, MemArgTarget};
+
+/// Log2 of a page's bytes.
+const PAGE_LOG2: i64 = 16;
+
+impl Translator<'_, '_, '_> {
+    fn memory_plan(&self, memory: u32) -> MemoryPlan {
+        self.info.module.memories[memory as usize].plan
+    }
+
+    /// Loads a field of a memory; `constant` if it never changes.
+    fn memory_field(&mut self, memory: u32, field: u32, constant: bool) -> Value {
+        let flags = match constant {
+            true => self.constant_field(),
+            false => self.trusted(Part::MemoryFields),
+        };
+        let imported = self.info.module.imported.memories;
+        let (base, offset) = if memory < imported {
+            (self.vmctx_field(types::I64, self.info.layout.imported_memory(memory)), field)
+        } else {
+            (self.cx.vmctx, self.info.layout.memory(memory - imported) + field)
+        };
+        self.b.load(Opcode::Load, types::I64, flags, base, offset as i32)
+    }
+
+    fn memory_base(&mut self, memory: u32) -> Value {
+        let constant = !self.memory_plan(memory).may_move;
+        self.memory_field(memory, vmctx::memory::BASE, constant)
+    }
+
+    /// The memory's length in bytes.
+    fn memory_len(&mut self, memory: u32) -> Value {
+        let ty = self.info.module.memories[memory as usize].ty;
+        if ty.maximum == Some(ty.minimum)
+            && let Some(bytes) = ty.minimum_bytes()
+        {
+            return self.b.iconst(types::I64, bytes as i64);
+        }
+        self.memory_field(memory, vmctx::memory::LEN, false)
+    }
+
+    /// Pops an index; gives address, constant offset and flags of an access of `bytes` bytes.
+    fn address(&mut self, arg: &MemArg, bytes: u32) -> (Value, i32, MemFlags) {
+        let MemArgTarget::Memory(memory) = arg.target else { return (self.cx.vmctx, 0, MemFlags::DEFAULT) };
+        let flags = self.heap(memory);
+        let index = self.pop();
+        let index = self.b.convert(Opcode::Uextend, types::I64, index);
+        let plan = self.memory_plan(memory);
+        let end = arg.offset.saturating_add(u64::from(bytes));
+        let reach = (plan.reservation + plan.guard).saturating_sub(1 << 32);
+        let base = self.memory_base(memory);
+        if !plan.explicit_checks && end <= reach && arg.offset <= i32::MAX as u64 {
+            return (self.b.binary(Opcode::Iadd, base, index), arg.offset as i32, flags);
+        }
+        let len = self.memory_len(memory);
+        let end = self.b.iconst(types::I64, end as i64);
+        let end = self.b.binary(Opcode::Iadd, index, end);
+        let outside = self.b.icmp(IntCC::Ugt, end, len);
+        self.b.trapnz(outside, TrapCode::HEAP_OUT_OF_BOUNDS);
+        let mut address = self.b.binary(Opcode::Iadd, base, index);
+        if arg.offset != 0 {
+            let offset = self.b.iconst(types::I64, arg.offset as i64);
+            address = self.b.binary(Opcode::Iadd, address, offset);
+        }
+        if self.settings.spectre {
+            let null = self.b.iconst(types::I64, 0);
+            address = self.b.ternary(Opcode::SelectSpectreGuard, outside, null, address);
+        }
+        (address, 0, flags)
+    }
+
+    pub(super) fn load(&mut self, opcode: Opcode, ty: Type, bytes: u32, arg: &MemArg) -> Output {
+        let (address, offset, flags) = self.address(arg, bytes);
+        let value = self.b.load(opcode, ty, flags, address, offset);
+        self.push(value);
+        Ok(())
+    }
+
+    pub(super) fn store(&mut self, opcode: Opcode, bytes: u32, arg: &MemArg) -> Output {
+        let value = self.pop();
+        let (address, offset, flags) = self.address(arg, bytes);
+        self.b.store(opcode, flags, value, address, offset);
+        Ok(())
+    }
+
+    pub(super) fn memory_size(&mut self, memory: u32) -> Output {
+        let len = self.memory_len(memory);
+        let log2 = self.b.iconst(types::I64, PAGE_LOG2);
+        let pages = self.b.binary(Opcode::Ushr, len, log2);
+        let pages = self.b.convert(Opcode::Ireduce, types::I32, pages);
+        self.push(pages);
+        Ok(())
+    }
+
+    pub(super) fn memory_grow(&mut self, memory: u32) -> Output {
+        let delta = self.pop_extended();
+        let index = self.b.iconst(types::I32, i64::from(memory));
+        self.push_builtin_i32(Builtin::MemoryGrow, &[index, delta]);
+        Ok(())
+    }
+
+    /// Calls a builtin with an `i64` result that wasm sees as `i32`.
+    pub(super) fn push_builtin_i32(&mut self, builtin: Builtin, args: &[Value]) {
+        if let Some(result) = self.builtin(builtin, args) {
+            let result = self.b.convert(Opcode::Ireduce, types::I32, result);
+            self.push(result);
+        }
+    }
+
+    /// Pops an `i32` and zero-extends it, as builtins want indices and lengths.
+    pub(super) fn pop_extended(&mut self) -> Value {
+        let value = self.pop();
+        self.b.convert(Opcode::Uextend, types::I64, value)
+    }
+
+    /// Pops destination, source and length, in that order on the stack.
+    pub(super) fn pop_ranges(&mut self) -> (Value, Value, Value) {
+        let len = self.pop_extended();
+        let source = self.pop_extended();
+        let destination = self.pop_extended();
+        (destination, source, len)
+    }
+
+    pub(super) fn memory_copy(&mut self, to: u32, from: u32) -> Output {
+        let (destination, source, len) = self.pop_ranges();
+        let to = self.b.iconst(types::I32, i64::from(to));
+        let from = self.b.iconst(types::I32, i64::from(from));
+        self.builtin(Builtin::MemoryCopy, &[to, from, destination, source, len]);
+        Ok(())
+    }
+
+    pub(super) fn memory_fill(&mut self, memory: u32) -> Output {
+        let len = self.pop_extended();
+        let value = self.pop();
+        let destination = self.pop_extended();
+        let memory = self.b.iconst(types::I32, i64::from(memory));
+        self.builtin(Builtin::MemoryFill, &[memory, destination, value, len]);
+        Ok(())
+    }
+
+    pub(super) fn memory_init(&mut self, data: u32, memory: u32) -> Output {
+        let (destination, source, len) = self.pop_ranges();
+        let memory = self.b.iconst(types::I32, i64::from(memory));
+        let data = self.b.iconst(types::I32, i64::from(data));
+        self.builtin(Builtin::MemoryInit, &[memory, data, destination, source, len]);
+        Ok(())
+    }
+
+    pub(super) fn data_drop(&mut self, data: u32) -> Output {
+        let data = self.b.iconst(types::I32, i64::from(data));
+        self.builtin(Builtin::DataDrop, &[data]);
+        Ok(())
+    }
+}
