@@ -31,3 +31,18 @@ pub fn translate_function(
         None => Err(CompileError::NoSuchFunction(function)),
     }
 }
+
+/// Translates every function of a module to IR, in order, on one thread; `visit` gets each with its index.
+pub fn translate_module(
+    wasm: &[u8],
+    settings: &Settings,
+    mut visit: impl FnMut(u32, Translation),
+) -> Result<(), CompileError> {
+    let info = module::parse(wasm, settings)?;
+    let mut scratch = translate::Scratch::default();
+    for position in 0..info.bodies.len() {
+        let translation = translate::translate(&info, settings, position, &mut scratch)?;
+        visit(info.module.imported.functions + position as u32, translation);
+    }
+    Ok(())
+}

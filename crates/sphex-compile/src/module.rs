@@ -9,7 +9,6 @@ use crate::settings::Settings;
 use sphex_artifact::module as desc;
 use sphex_artifact::types::{FuncType, GlobalType, MemoryType, RefType, TableType, ValType};
 use sphex_artifact::vmctx::VmLayout;
-use std::ops::Range;
 use wasmparser::{
     AbstractHeapType, CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding,
     ExternalKind, FuncToValidate, FunctionBody, HeapType, Name, Operator, Parser, Payload, TableInit,
@@ -402,11 +401,6 @@ impl<'a> Reader<'a> {
             layout,
         })
     }
-}
-
-/// A range of the wasm as positions in its bytes.
-pub(crate) fn byte_range(range: Range<u64>) -> Range<usize> {
-    range.start as usize..range.end as usize
 }
 
 /// A value type in the artifact's terms.

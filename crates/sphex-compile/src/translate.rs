@@ -25,6 +25,7 @@ use control::Frame;
 use locals::Locals;
 use prescan::Prescan;
 use smallvec::SmallVec;
+use sphex_ir::fold::Folder;
 use sphex_ir::{
     AbiParam, Builder, CallConv, ExternalName, Function, Purpose, Signature, SrcLoc, StackSlot,
     StackSlotData, Type, Value, types,
@@ -70,6 +71,7 @@ pub struct Translation {
 #[derive(Default)]
 pub(crate) struct Scratch {
     validator: FuncValidatorAllocations,
+    folder: Folder,
     stack: Vec<Value>,
     frames: Vec<Frame>,
     locals: Locals,
@@ -147,13 +149,19 @@ fn translate_body(
         features: body.validate.features,
     };
     let validator = validate.into_validator(std::mem::take(&mut scratch.validator));
+    let mut folder = std::mem::take(&mut scratch.folder);
+    folder.clear();
+    let b = match settings.optimize {
+        true => Builder::folding(&mut func, &mut folder),
+        false => Builder::new(&mut func),
+    };
     let mut translator = Translator {
         info,
         settings,
         scan,
         validator,
         cx: Context::default(),
-        b: Builder::new(&mut func),
+        b,
         offset: start,
         stack: std::mem::take(&mut scratch.stack),
         frames: std::mem::take(&mut scratch.frames),
@@ -179,6 +187,10 @@ fn translate_body(
     scratch.stack = stack;
     scratch.frames = frames;
     scratch.locals = locals;
+    // Clearing a large table for each small function after it would be quadratic.
+    if func.insts.len() < 1 << 14 {
+        scratch.folder = folder;
+    }
     match result {
         Ok(()) => Ok(func),
         Err(error) => Err((error, offset)),

@@ -246,8 +246,7 @@ impl Translator<'_, '_, '_> {
             let args = Values::from_slice(self.peek_many(params));
             let join = self.join(depth)?;
             let inst = self.b.brif(condition, (then, &[]), (join, &args));
-            let call = self.b.func.block_calls(inst)[1];
-            self.add_edge(depth, inst, 1, call)?;
+            self.note_edge(depth, inst, join)?;
         }
         self.switch_to(then);
         Ok(())
@@ -333,7 +332,7 @@ impl Translator<'_, '_, '_> {
         let args = Values::from_slice(self.peek_many(self.frames[depth].results));
         self.spend(args.len())?;
         let inst = self.b.jump(join, &args);
-        self.note_edge(depth, inst, 0)
+        self.note_edge(depth, inst, join)
     }
 
     /// Goes on at the join: locals that differ between edges become its parameters.
@@ -433,11 +432,16 @@ impl Translator<'_, '_, '_> {
         Ok(Some((block, args)))
     }
 
-    /// Notes the `k`th block call of a `jump` or `brif`, if it leads to a join.
-    fn note_edge(&mut self, depth: usize, inst: Value, k: usize) -> Output {
-        match (self.frames[depth].kind, self.b.func.block_calls(inst).get(k)) {
-            (Kind::Loop(_) | Kind::Body, _) | (_, None) => Ok(()),
-            (_, Some(&call)) => self.add_edge(depth, inst, k as u32, call),
+    /// Notes the edge to `join` of a `jump` or `brif`, if it has one: the builder may have turned the branch around, or
+    /// decided it.
+    fn note_edge(&mut self, depth: usize, inst: Value, join: Block) -> Output {
+        if matches!(self.frames[depth].kind, Kind::Loop(_) | Kind::Body) {
+            return Ok(());
+        }
+        let calls = self.b.func.block_calls(inst);
+        match calls.iter().position(|&call| self.b.func.block_call_target(call) == join) {
+            Some(k) => self.add_edge(depth, inst, k as u32, calls[k]),
+            None => Ok(()),
         }
     }
 
@@ -446,7 +450,7 @@ impl Translator<'_, '_, '_> {
         match self.branch_target(depth)? {
             Some((block, args)) => {
                 let inst = self.b.jump(block, &args);
-                self.note_edge(depth, inst, 0)
+                self.note_edge(depth, inst, block)
             }
             None => {
                 self.return_();
@@ -468,7 +472,7 @@ impl Translator<'_, '_, '_> {
         match self.branch_target(depth)? {
             Some((block, args)) => {
                 let inst = self.b.brif(condition, (block, &args), (next, &[]));
-                self.note_edge(depth, inst, 0)?;
+                self.note_edge(depth, inst, block)?;
             }
             None => {
                 let leave = self.new_block();

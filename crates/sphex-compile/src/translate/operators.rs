@@ -208,7 +208,7 @@ macro_rules! translate {
     ($t:ident visit_return) => { $t.return_op() };
     ($t:ident visit_unreachable) => { $t.unreachable() };
     ($t:ident visit_nop) => { $t.nop() };
-    ($t:ident $other:ident $($arg:ident)*) => {{ $(drop($arg);)* Ok(()) }};
+    ($t:ident $other:ident $($arg:ident)*) => {{ $(let _ = &$arg;)* Ok(()) }};
 }
 
 /// What happens at an operator, reachable or not, after it was validated.
@@ -241,7 +241,7 @@ macro_rules! operator {
 
 macro_rules! visit {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-        $(#[allow(dropping_copy_types, unused_variables, clippy::clone_on_copy, reason = "one row for all operators")]
+        $(#[allow(unused_variables, clippy::clone_on_copy, reason = "one row for all operators")]
         fn $visit(&mut self $($(, $arg: $argty)*)?) -> Output {
             self.validator.visitor(self.offset).$visit($($($arg.clone()),*)?)?;
             operator!(self @$proposal $visit $($($arg)*)?)

@@ -147,7 +147,7 @@ macro_rules! look {
     ($scan:ident visit_loop $blockty:ident) => { { let _: BlockType = $blockty; $scan.enter(FrameKind::Loop); } };
     ($scan:ident visit_if $blockty:ident) => { { let _: BlockType = $blockty; $scan.enter(FrameKind::If); } };
     ($scan:ident visit_try $blockty:ident) => { { let _: BlockType = $blockty; $scan.enter(FrameKind::LegacyTry); } };
-    ($scan:ident visit_try_table $table:ident) => { { drop($table); $scan.enter(FrameKind::TryTable); } };
+    ($scan:ident visit_try_table $table:ident) => { { let _ = &$table; $scan.enter(FrameKind::TryTable); } };
     ($scan:ident visit_else) => { $scan.other_arm(FrameKind::Else) };
     ($scan:ident visit_catch $tag:ident) => { { let _: u32 = $tag; $scan.other_arm(FrameKind::LegacyCatch) } };
     ($scan:ident visit_catch_all) => { $scan.other_arm(FrameKind::LegacyCatchAll) };
@@ -161,12 +161,12 @@ macro_rules! look {
     ($scan:ident visit_return_call_indirect $ty:ident $table:ident) => {
         { let _: (u32, u32) = ($ty, $table); $scan.found.calls = true; $scan.found.tail_calls_out = true; }
     };
-    ($scan:ident $other:ident $($arg:ident)*) => { { $(drop($arg);)* } };
+    ($scan:ident $other:ident $($arg:ident)*) => { { $(let _ = &$arg;)* } };
 }
 
 macro_rules! visit {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-        $(#[allow(dropping_copy_types, reason = "one row for all operators")]
+        $(
         fn $visit(&mut self $($(, $arg: $argty)*)?) { look!(self $visit $($($arg)*)?) })*
     };
 }
