@@ -16,6 +16,7 @@ pub mod rules;
 pub mod signature;
 pub mod table;
 pub mod types;
+pub mod verify;
 
 pub use build::Builder;
 pub use fold::Folder;

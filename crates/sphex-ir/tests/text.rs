@@ -1,6 +1,7 @@
 //! CLIF text: print-parse-print is a fixed point, errors have places, and no mutation of a text makes the parser panic.
 
 use sphex_ir::parse::{parse_functions, parse_text};
+use sphex_ir::verify::verify;
 use std::path::{Path, PathBuf};
 
 /// Every `.clif` file of the repository's own tests and, where it is present, of the shared corpus.
@@ -33,11 +34,11 @@ fn header_length(text: &str) -> usize {
 }
 
 #[test]
-fn printing_is_a_fixed_point() {
+fn every_file_verifies_and_printing_is_a_fixed_point() {
     let (mut functions, mut failures) = (0, Vec::new());
     for file in files() {
         let text = std::fs::read_to_string(&file).unwrap();
-        if is_out_of_scope(&text) || file.components().any(|c| c.as_os_str() == "parse-errors") {
+        if is_out_of_scope(&text) || file.components().any(|c| c.as_os_str() == "errors") {
             continue;
         }
         let parsed = match parse_text(&text, header_length(&text)) {
@@ -49,6 +50,9 @@ fn printing_is_a_fixed_point() {
         };
         for func in parsed.functions {
             functions += 1;
+            if let Err(errors) = verify(&func.function) {
+                failures.push(format!("{}: {errors}", file.display()));
+            }
             let once = func.function.to_string();
             match parse_functions(&once).map(|again| again[0].to_string()) {
                 Ok(twice) if twice == once => {}
@@ -125,6 +129,7 @@ fn no_mutation_makes_the_parser_panic() {
             Ok(functions) => {
                 accepted += 1;
                 for func in functions {
+                    let _ = verify(&func).map_err(|errors| errors.to_string());
                     let once = func.to_string();
                     let again = parse_functions(&once).unwrap_or_else(|e| panic!("{e}\n{once}"));
                     assert_eq!(again[0].to_string(), once);
