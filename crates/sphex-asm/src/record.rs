@@ -84,6 +84,8 @@ pub struct UnwindRecord {
 /// What happened to the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UnwindOp {
+    /// Before the frame pointer is pushed: the return address is this many bytes above the stack pointer.
+    ReturnAddressAt(u32),
     /// The frame pointer was pushed: the stack is one word deeper and the caller's frame pointer is on its top.
     PushFramePointer,
     /// The frame pointer is the stack pointer from here on, and the frame is found through it.

@@ -3,11 +3,15 @@
 //! Needs: a placed IR function and settings. Gives: machine code with its records, and object files.
 
 pub mod abi;
+pub mod emit;
 pub mod error;
+pub mod frame;
 pub mod machine;
 pub mod opt;
+pub mod pipeline;
 pub mod regalloc;
 pub mod settings;
+pub mod unwind;
 
 pub use error::CodegenError;
 pub use settings::Settings;

@@ -1,13 +1,31 @@
 //! Register allocation: the one file that names regalloc2.
 //!
-//! Needs: a finished machine function whose critical edges are split. Gives: a location for each operand, moves between
-//! instructions and the number of spill slots.
+//! Needs: a finished machine function without critical edges, whose entry has no parameters. Gives: [`Allocation`]: a
+//! location for each operand, moves between instructions and the number of spill slots.
+//!
+//! Nothing is converted: operands, successors, predecessors and arguments of the machine function stand in the
+//! allocator's form already and are handed over as slices. Vectors use the allocator's float class; whether a vector
+//! register's spill slot has 8 or 16 bytes is decided once a function.
+//!
+//! Under `verify` the result is proven by the allocator's symbolic checker (not beyond [`CHECK_LIMIT`] instructions:
+//! it keeps a map of all values at each block).
 
 pub use regalloc2::{
     Block as RaBlock, Operand, OperandConstraint, OperandKind, OperandPos, PReg, RegClass as RaClass, VReg,
 };
 
-use sphex_asm::register::{Reg, RegClass};
+use crate::error::CodegenError;
+use crate::machine::{CallRef, MachineBlock, MachineFunction, Pseudo};
+use regalloc2::{Edit, Inst, InstPosition, InstRange, MachineEnv, Output, PRegSet};
+use sphex_asm::register::{Reg, RegClass, RegSet};
+use sphex_asm::x64::RowId;
+use sphex_entity::EntityRef;
+
+/// Functions with more instructions are not checked.
+pub const CHECK_LIMIT: usize = 50_000;
+
+/// Most instructions or virtual registers of a function.
+pub const SIZE_LIMIT: usize = 1 << 26;
 
 /// A register in the allocator's form.
 pub const fn to_preg(reg: Reg) -> PReg {
@@ -27,5 +45,275 @@ pub const fn to_class(class: RegClass) -> RaClass {
     match class {
         RegClass::Int => RaClass::Int,
         RegClass::Vector => RaClass::Float,
+    }
+}
+
+/// Which registers values may be in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RegisterFile {
+    /// Tried first: free to use.
+    pub preferred: RegSet,
+    /// Tried then: must be saved first.
+    pub other: RegSet,
+}
+
+/// Where an operand or a moved value is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Location {
+    /// In a register.
+    Reg(Reg),
+    /// In the spill slot that begins at this word.
+    Spill(u32),
+}
+
+/// A move between two instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// Done before (`false`) or after (`true`) this instruction.
+    pub after: bool,
+    /// The instruction.
+    pub inst: u32,
+    /// Where the value is.
+    pub from: Location,
+    /// Where it goes.
+    pub to: Location,
+}
+
+/// The allocator's memory, kept from function to function.
+#[derive(Default)]
+pub struct Scratch {
+    ctx: regalloc2::Ctx,
+    env: Option<(RegisterFile, MachineEnv)>,
+    clobbers: Vec<PRegSet>,
+}
+
+impl core::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Scratch").finish_non_exhaustive()
+    }
+}
+
+/// Where everything is.
+#[derive(Debug)]
+pub struct Allocation<'a> {
+    output: &'a Output,
+}
+
+impl Allocation<'_> {
+    /// The location of an instruction's `k`th operand.
+    pub fn location(&self, inst: usize, k: usize) -> Location {
+        from_allocation(self.output.inst_allocs(Inst::new(inst))[k])
+    }
+
+    /// Words of spill slots.
+    pub fn spill_words(&self) -> u32 {
+        self.output.num_spillslots as u32
+    }
+
+    /// How many moves there are.
+    pub fn move_count(&self) -> usize {
+        self.output.edits.len()
+    }
+
+    /// The `n`th move; they stand in program order.
+    pub fn nth_move(&self, n: usize) -> Option<Move> {
+        let (point, Edit::Move { from, to }) = self.output.edits.get(n)?;
+        Some(Move {
+            after: point.pos() == InstPosition::After,
+            inst: point.inst().raw_u32(),
+            from: from_allocation(*from),
+            to: from_allocation(*to),
+        })
+    }
+
+    /// Every register that the function writes: as an operand, in a move, or as a clobber.
+    pub fn written(&self, func: &MachineFunction) -> RegSet {
+        let mut written = RegSet::EMPTY;
+        for (inst, data) in func.insts.iter().enumerate() {
+            let allocations = self.output.inst_allocs(Inst::new(inst));
+            for (operand, allocation) in func.operands_of(inst).iter().zip(allocations) {
+                if operand.kind() == OperandKind::Def
+                    && let Some(preg) = allocation.as_reg()
+                {
+                    written.insert(from_preg(preg));
+                }
+            }
+            match data.pseudo() {
+                Some(Pseudo::Call) => {
+                    written = written.union(func.calls[CallRef::from_u32(data.payload)].clobbers);
+                }
+                Some(_) => {}
+                None => written = written.union(RowId(data.row).row().clobbers),
+            }
+        }
+        for (_, Edit::Move { to, .. }) in &self.output.edits {
+            if let Some(preg) = to.as_reg() {
+                written.insert(from_preg(preg));
+            }
+        }
+        written
+    }
+}
+
+fn from_allocation(allocation: regalloc2::Allocation) -> Location {
+    match (allocation.as_reg(), allocation.as_stack()) {
+        (Some(preg), _) => Location::Reg(from_preg(preg)),
+        (None, Some(slot)) => Location::Spill(slot.index() as u32),
+        // The allocator gives every operand a place.
+        (None, None) => Location::Spill(0),
+    }
+}
+
+/// Allocates registers and spill slots.
+pub fn allocate<'a>(
+    func: &MachineFunction,
+    file: &RegisterFile,
+    verify: bool,
+    scratch: &'a mut Scratch,
+) -> Result<Allocation<'a>, CodegenError> {
+    for (what, found) in
+        [("machine instructions", func.insts.len()), ("virtual registers", func.vreg_count())]
+    {
+        if found > SIZE_LIMIT {
+            return Err(CodegenError::FunctionTooLarge { what, limit: SIZE_LIMIT, found });
+        }
+    }
+    let Scratch { ctx, env, clobbers } = scratch;
+    let env = match env {
+        Some((known, env)) if known == file => env,
+        _ => &mut env.insert((*file, environment(file))).1,
+    };
+    find_clobbers(func, file, clobbers);
+    let view = View { func, clobbers };
+    let options = regalloc2::RegallocOptions { validate_ssa: verify, ..Default::default() };
+    let output = regalloc2::run_with_ctx(&view, env, &options, ctx).map_err(|error| match error {
+        regalloc2::RegAllocError::TooManyOperands => CodegenError::FunctionTooLarge {
+            what: "operands of one instruction",
+            limit: usize::from(u16::MAX),
+            found: usize::from(u16::MAX) + 1,
+        },
+        error => CodegenError::Internal { pass: "register allocation", message: format!("{error:?}") },
+    })?;
+    if verify && func.insts.len() <= CHECK_LIMIT {
+        let mut checker = regalloc2::checker::Checker::new(&view, env);
+        checker.prepare(output);
+        checker.run().map_err(|errors| CodegenError::Internal {
+            pass: "register allocation checker",
+            message: format!("{errors:?}"),
+        })?;
+    }
+    Ok(Allocation { output })
+}
+
+fn to_set(regs: RegSet) -> PRegSet {
+    regs.iter().map(to_preg).collect()
+}
+
+fn environment(file: &RegisterFile) -> MachineEnv {
+    let of = |regs: RegSet, class: RegClass| -> PRegSet {
+        regs.iter().filter(|reg| reg.class() == class).map(to_preg).collect()
+    };
+    let by_class = |regs: RegSet| [of(regs, RegClass::Int), of(regs, RegClass::Vector), PRegSet::empty()];
+    MachineEnv {
+        preferred_regs_by_class: by_class(file.preferred),
+        non_preferred_regs_by_class: by_class(file.other),
+        scratch_by_class: [None; 3],
+        fixed_stack_slots: Vec::new(),
+    }
+}
+
+/// The clobbers of each call, in the allocator's form; calls mostly share a few sets.
+fn find_clobbers(func: &MachineFunction, file: &RegisterFile, clobbers: &mut Vec<PRegSet>) {
+    let allocatable = file.preferred.union(file.other);
+    let mut last = (RegSet::EMPTY, PRegSet::empty());
+    clobbers.clear();
+    clobbers.extend(func.calls.values().map(|call| {
+        let set = call.clobbers.intersection(allocatable);
+        if set != last.0 {
+            last = (set, to_set(set));
+        }
+        last.1
+    }));
+}
+
+/// A machine function as the allocator sees it.
+struct View<'a> {
+    func: &'a MachineFunction,
+    clobbers: &'a [PRegSet],
+}
+
+impl View<'_> {
+    fn block(&self, block: RaBlock) -> &crate::machine::BlockData {
+        &self.func.blocks[MachineBlock::new(block.index())]
+    }
+}
+
+impl regalloc2::Function for View<'_> {
+    fn num_insts(&self) -> usize {
+        self.func.insts.len()
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.func.blocks.len()
+    }
+
+    fn entry_block(&self) -> RaBlock {
+        RaBlock::new(0)
+    }
+
+    fn block_insns(&self, block: RaBlock) -> InstRange {
+        let insts = self.block(block).insts;
+        InstRange::new(Inst(insts.start), Inst(insts.end))
+    }
+
+    fn block_succs(&self, block: RaBlock) -> &[RaBlock] {
+        &self.func.successors[self.block(block).successors.range()]
+    }
+
+    fn block_preds(&self, block: RaBlock) -> &[RaBlock] {
+        &self.func.predecessors[self.block(block).predecessors.range()]
+    }
+
+    fn block_params(&self, block: RaBlock) -> &[VReg] {
+        &self.func.vregs[self.block(block).params.range()]
+    }
+
+    fn is_ret(&self, inst: Inst) -> bool {
+        self.func.insts[inst.index()].pseudo().is_some_and(Pseudo::is_exit)
+    }
+
+    fn is_branch(&self, inst: Inst) -> bool {
+        self.func.insts[inst.index()].pseudo().is_some_and(Pseudo::is_branch)
+    }
+
+    fn branch_blockparams(&self, block: RaBlock, _: Inst, successor: usize) -> &[VReg] {
+        self.func.arguments_of(MachineBlock::new(block.index()), successor)
+    }
+
+    fn inst_operands(&self, inst: Inst) -> &[Operand] {
+        self.func.operands_of(inst.index())
+    }
+
+    fn inst_clobbers(&self, inst: Inst) -> PRegSet {
+        let data = &self.func.insts[inst.index()];
+        match data.pseudo() {
+            Some(Pseudo::Call) => self.clobbers[data.payload as usize],
+            Some(_) => PRegSet::empty(),
+            None => {
+                let clobbers = RowId(data.row).row().clobbers;
+                if clobbers.is_empty() { PRegSet::empty() } else { to_set(clobbers) }
+            }
+        }
+    }
+
+    fn num_vregs(&self) -> usize {
+        self.func.vreg_count()
+    }
+
+    fn spillslot_size(&self, class: RaClass) -> usize {
+        match class {
+            RaClass::Int => 1,
+            RaClass::Float | RaClass::Vector => 1 + usize::from(self.func.wide_vectors),
+        }
     }
 }

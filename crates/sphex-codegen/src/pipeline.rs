@@ -1,0 +1,78 @@
+//! The whole of a compilation, in order.
+//!
+//! | step | needs | gives |
+//! |---|---|---|
+//! | `abi::place` | a signature | where parameters and results are |
+//! | selection | placed, verified IR | machine function, critical edges split |
+//! | `regalloc::allocate` | machine function | locations, moves, spill slots |
+//! | `frame::layout` | spill slots, registers written | every offset in the frame |
+//! | `emit::emit` | all of these | bytes and records |
+//!
+//! [`Context`] is the scratch memory of all steps: one a thread, reused from function to function.
+
+use crate::abi::Placement;
+use crate::abi::conventions::ALL_REGS;
+use crate::emit::{self, CompiledFunction, SequenceEmitter};
+use crate::error::CodegenError;
+use crate::frame::{self, StackLimit};
+use crate::machine::MachineFunction;
+use crate::regalloc::{self, RegisterFile};
+use crate::settings::Settings;
+use sphex_asm::buffer::CodeBuffer;
+use sphex_asm::register::RegSet;
+use sphex_asm::x64::operand::gpr;
+
+/// Memory that compilations reuse.
+#[derive(Debug, Default)]
+pub struct Context {
+    /// What selection makes.
+    pub machine: MachineFunction,
+    regalloc: regalloc::Scratch,
+    buffer: CodeBuffer,
+}
+
+impl Context {
+    /// Empty memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Everything after selection: `ctx.machine` is finished.
+pub fn compile_machine(
+    ctx: &mut Context,
+    placement: &Placement,
+    limit: Option<&StackLimit>,
+    settings: &Settings,
+    sequences: SequenceEmitter,
+) -> Result<CompiledFunction, CodegenError> {
+    let Context { machine, regalloc, buffer } = ctx;
+    let file = register_file(placement, settings);
+    let allocation = regalloc::allocate(machine, &file, settings.verify, regalloc)?;
+    let written = allocation.written(machine);
+    let frame = frame::layout(machine, placement, written, allocation.spill_words())?;
+    let input = emit::Input {
+        func: machine,
+        allocation: &allocation,
+        frame: &frame,
+        placement,
+        limit,
+        settings,
+        sequences,
+    };
+    emit::emit(input, buffer)
+}
+
+/// The registers that a function of this convention may hold values in.
+fn register_file(placement: &Placement, settings: &Settings) -> RegisterFile {
+    let mut kept = RegSet::of(&[gpr::RSP, gpr::RBP]);
+    if settings.pinned_reg {
+        kept.insert(gpr::R15);
+    }
+    if let Some(vmctx) = placement.convention.vmctx {
+        kept.insert(vmctx);
+    }
+    let free = ALL_REGS.difference(kept);
+    let saved = placement.convention.callee_saved;
+    RegisterFile { preferred: free.difference(saved), other: free.intersection(saved) }
+}
