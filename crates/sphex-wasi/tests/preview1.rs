@@ -275,8 +275,11 @@ fn push(guest: &mut Guest, fd: std::os::fd::OwnedFd, rights: Rights) -> u32 {
     guest.ctx.push(Descriptor::file(Arc::new(HostFile::new(fd).unwrap()), rights)).unwrap()
 }
 
-/// Subscribes and polls; events as (userdata, errno, kind, bytes, hangup).
-fn poll(guest: &mut Guest, subscriptions: &[[u64; 5]]) -> Result<Vec<(u64, u16, u8, u64, bool)>, Fault> {
+/// An event as (userdata, errno, kind, bytes, hangup).
+type Happened = (u64, u16, u8, u64, bool);
+
+/// Subscribes and polls.
+fn poll(guest: &mut Guest, subscriptions: &[[u64; 5]]) -> Result<Vec<Happened>, Fault> {
     // Each is: userdata, tag, clock or descriptor, timeout, flags.
     for (index, [userdata, tag, id, timeout, flags]) in subscriptions.iter().enumerate() {
         let mut raw = [0u8; Subscription::SIZE];
