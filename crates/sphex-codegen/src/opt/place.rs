@@ -9,6 +9,8 @@
 //! I2. The first place of a node is the node itself; further places, in blocks that do not dominate each other, are copies.
 //! I3. A node goes to the end of a dominating block only if all its operands are computed above the loop it leaves; what
 //!     is hoisted to a block is kept apart and put before its terminator when the block closes, operands first.
+//! I4. A first place's operands are rewritten too, perhaps to copies; a copy stands for its node (`origin`) wherever
+//!     operands of a node are looked at again.
 //!
 //! The textbook (Click, "Global code motion", PLDI 1995) schedules early, late, then picks the shallowest loop on the
 //! dominator path in between, and needs a common ancestor of all uses. Walking the tree once and asking for values where
@@ -28,6 +30,8 @@ pub struct Scratch {
     dominators: Dominators,
     loops: Loops,
     state: Vec<State>,
+    /// Of each instruction made here, the node that it is a copy of (I4).
+    origin: Vec<Value>,
     memo: Vec<Value>,
     depth: Vec<u32>,
     hoisted_out_of: Vec<[u16; 2]>,
@@ -120,6 +124,7 @@ impl Scratch {
             _ if func.block_of[value].is_none() => State::Floating,
             _ => State::Listed,
         }));
+        self.origin.clear();
         self.memo.clear();
         self.memo.resize(func.insts.len(), Value::NONE);
         self.depth.clear();
@@ -174,10 +179,28 @@ impl Scratch {
     fn available(&self, func: &Function, value: Value) -> Option<Value> {
         let value = func.resolve(value);
         let Some((inst, result)) = func.definition(value) else { return Some(value) };
-        match self.state.get(inst.index()) {
-            None | Some(State::Listed) => Some(value),
-            _ => self.memo[inst.index()].expand().map(|at| Value::new(at.index() + result)),
+        let node = self.node(inst);
+        match self.state[node.index()] {
+            State::Listed => Some(value),
+            _ => self.memo[node.index()].expand().map(|at| Value::new(at.index() + result)),
         }
+    }
+
+    /// The node that an instruction is a copy of; itself, if there was one before the pass (I4).
+    fn node(&self, inst: Value) -> Value {
+        match inst.index().checked_sub(self.state.len()) {
+            Some(copy) => self.origin[copy],
+            None => inst,
+        }
+    }
+
+    /// Makes a copy of a node (I4).
+    fn copy(&mut self, func: &mut Function, node: Value) -> Value {
+        let (data, loc) = (func.insts[node], func.srclocs[node]);
+        let made = func.make(data, loc);
+        let node = self.node(node);
+        self.origin.resize(func.insts.len() - self.state.len(), node);
+        made
     }
 
     /// Makes `value` computed at the current point, whose block's list so far is `out`.
@@ -185,15 +208,17 @@ impl Scratch {
         if let Some(at) = self.available(func, value) {
             return at;
         }
-        let node = |func: &Function, v: Value| func.definition(func.resolve(v)).map_or(v, |(inst, _)| inst);
         let mut pending = core::mem::take(&mut self.pending);
-        pending.push(node(func, value));
+        let node = |this: &Self, func: &Function, v: Value| {
+            func.definition(func.resolve(v)).map_or(v, |(inst, _)| this.node(inst))
+        };
+        pending.push(node(self, func, value));
         while let Some(&top) = pending.last() {
             let before = pending.len();
             if self.memo[top.index()].is_none() {
                 for operand in func.operands(top) {
                     if self.available(func, operand).is_none() {
-                        pending.push(node(func, operand));
+                        pending.push(node(self, func, operand));
                     }
                 }
             }
@@ -213,8 +238,7 @@ impl Scratch {
         let mut operands: smallvec::SmallVec<[Value; 4]> =
             func.operands(node).into_iter().map(|v| self.available(func, v).unwrap_or(v)).collect();
         let at = if self.state[node.index()] == State::Used {
-            let (data, loc) = (func.insts[node], func.srclocs[node]);
-            func.make(data, loc)
+            self.copy(func, node)
         } else {
             self.state[node.index()] = State::Used;
             node
@@ -226,8 +250,7 @@ impl Scratch {
                 if !is_constant(func, *operand) {
                     continue;
                 }
-                let (data, loc) = (func.insts[*operand], func.srclocs[*operand]);
-                *operand = func.make(data, loc);
+                *operand = self.copy(func, *operand);
                 func.block_of[*operand] = self.open[target].block;
                 self.open[target].hoisted.push(*operand);
             }
@@ -251,7 +274,8 @@ impl Scratch {
     /// The open block, by depth, to compute `node` in: the current one, or above the loops in which it is invariant.
     fn target(&mut self, func: &Function, node: Value, operands: &[Value]) -> usize {
         let mut target = self.open.len() - 1;
-        if is_local(func.insts[node].opcode) {
+        // What a rare path needs is computed there: a loop's registers are dearer.
+        if is_local(func.insts[node].opcode) || func.blocks[self.open[target].block].cold {
             return target;
         }
         let def_depth = |v: &Value| self.depth[Dominators::block_of(func, *v).index()] as usize;
@@ -301,6 +325,33 @@ mod tests {
         assert_eq!((func.block_of[next], func.block_of[more]), (head, head));
         assert!(func.block_of[unused].is_none());
         assert_eq!(func.blocks[entry].insts.len(), 3); // the constant, the product, the jump
+    }
+
+    #[test]
+    fn a_copy_uses_what_is_computed_where_it_stands() {
+        let mut func = Function::new(ExternalName::symbol("f"), Signature::new(CallConv::Fast));
+        let (entry, left, right) = (func.add_block(), func.add_block(), func.add_block());
+        let x = func.add_block_param(entry, I32);
+        let mut folder = Folder::new();
+        let mut b = Builder::folding(&mut func, &mut folder);
+        b.switch_to(entry);
+        let five = b.iconst(I32, 5);
+        b.brif(x, (left, &[five]), (right, &[five]));
+        for block in [left, right] {
+            b.func.add_block_param(block, I32);
+            b.switch_to(block);
+            let equal = b.icmp(IntCC::Eq, x, five);
+            let extended = b.convert(Opcode::Uextend, I32, equal);
+            b.ret(&[extended]);
+        }
+        place(&mut func, &mut Scratch::default());
+        for block in [left, right] {
+            for &inst in &func.blocks[block].insts {
+                for operand in func.operands(inst).into_iter().filter(|&v| v != x) {
+                    assert_eq!(func.block_of[operand], block, "{inst} uses {operand}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -32,11 +32,8 @@ pub fn check(wasm: &[u8], settings: &Settings, at: &str) -> Verdict {
 }
 
 pub fn verify(func: &sphex_ir::Function, at: &str, index: u32) {
-    for &block in &func.layout {
-        assert!(func.terminator(block).is_some(), "{at}: function {index}: {block} does not end");
-        for target in func.successors(block) {
-            assert!(func.layout.contains(&target), "{at}: function {index}: {block} goes to {target}");
-        }
+    if let Err(errors) = sphex_ir::verify::verify(func) {
+        panic!("{at}: function {index}: {errors}\n{func}");
     }
 }
 
