@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""Sphex beside its peers: run time, compile time, artifact size, peak memory, start. Prints Markdown.
+
+usage: bench.py [--rounds N] [--only a,b] [--engines sphex,wasmtime,...] [--sphex PATH] [--what run,compile,start]
+
+Programs are those of ../shared/bench/open (BENCH_OPEN overrides). Every figure is a median of rounds in which the engines
+took turns; ratios are of medians within this one run. Peers are found on PATH (setup.sh installs them).
+"""
+import argparse, math, os, shlex, shutil, statistics, subprocess, sys, tempfile, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+# name: (compile command or None, run command); {wasm} the module, {out} the artifact, {args} the program's arguments
+ENGINES = {
+    "sphex": ("{sphex} compile -C threads=1 {wasm} -o {out}", "{sphex} run --allow-precompiled --dir . {out} {args}"),
+    "wasmtime": ("wasmtime compile -C parallel-compilation=n {wasm} -o {out}",
+                 "wasmtime run --allow-precompiled --dir . {out} {args}"),
+    "winch": ("wasmtime compile -C parallel-compilation=n -C compiler=winch {wasm} -o {out}",
+              "wasmtime run -C compiler=winch --allow-precompiled --dir . {out} {args}"),
+    "wasmi": (None, "wasmi --dir . {wasm} {args}"),
+    "native": (None, "{native} {args}"),
+}
+SIMD = {"simdk"}
+
+
+def parse():
+    p = argparse.ArgumentParser()
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--only", default="")
+    p.add_argument("--engines", default="sphex,wasmtime,winch,native")
+    p.add_argument("--sphex", default=os.path.join(ROOT, "target/release/sphex"))
+    p.add_argument("--what", default="run,compile,start")
+    p.add_argument("--base", default="wasmtime")
+    return p.parse_args()
+
+
+def measure(command, cwd):
+    """Runs a command; returns (exit code, stdout, wall seconds, CPU seconds, peak KiB)."""
+    begin = time.perf_counter()
+    out = tempfile.TemporaryFile()
+    child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - begin
+    out.seek(0)
+    return child.returncode, out.read(), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+
+def programs(options):
+    root = os.environ.get("BENCH_OPEN", os.path.join(ROOT, "../shared/bench/open"))
+    only = set(filter(None, options.only.split(",")))
+    for name in sorted(os.listdir(root)):
+        if name not in SIMD and (not only or name in only):
+            yield name, os.path.join(os.path.abspath(root), name)
+
+
+def command(template, options, name, folder, out):
+    args = open(os.path.join(folder, "run.args")).read().strip()
+    return shlex.split(template.format(sphex=os.path.abspath(options.sphex), wasm=f"{folder}/{name}.wasm", out=out,
+                                       native=f"{folder}/{name}.native", args=args))
+
+
+def table(title, heads, rows):
+    print(f"\n### {title}\n\n| " + " | ".join(heads) + " |\n|---|" + "---:|" * (len(heads) - 1))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def interleave(options, engines, names, act):
+    """act(engine, name) -> value or None, rounds times, engines taking turns; returns medians by (engine, name)."""
+    values = {}
+    for r in range(options.rounds):
+        for name in names:
+            order = engines[r % len(engines):] + engines[:r % len(engines)]
+            for engine in order:
+                value = act(engine, name)
+                if value is not None:
+                    values.setdefault((engine, name), []).append(value)
+    return {key: statistics.median(v) for key, v in values.items()}
+
+
+def ratios(options, engines, names, medians, unit):
+    rows = []
+    logs = {e: [] for e in engines}
+    for name in names:
+        base = medians.get((options.base, name))
+        row = [name]
+        for e in engines:
+            m = medians.get((e, name))
+            if m is None:
+                row.append("-")
+            elif base:
+                row.append(f"{m:.3f} ({m / base:.2f})")
+                logs[e].append(math.log(m / base))
+            else:
+                row.append(f"{m:.3f}")
+        rows.append(row)
+    rows.append(["**geomean ratio**"] + [f"**{math.exp(sum(v) / len(v)):.3f}**" if v else "-" for v in logs.values()])
+    return rows
+
+
+def main():
+    options = parse()
+    engines = [e for e in options.engines.split(",") if e in ENGINES]
+    for e in list(engines):
+        tool = shlex.split(ENGINES[e][1])[0]
+        if not tool.startswith("{") and not shutil.which(tool):
+            print(f"{e}: {tool} is not on PATH, left out", file=sys.stderr)
+            engines.remove(e)
+    folders = dict(programs(options))
+    names = list(folders)
+    scratch = tempfile.mkdtemp(prefix="sphex-bench-")
+    artifact = lambda e, n: os.path.join(scratch, f"{e}-{n}.bin")
+    compilers = [e for e in engines if ENGINES[e][0]]
+    what = options.what.split(",")
+    print(f"rounds: {options.rounds}; cpu: {cpu()}; date: {time.strftime('%Y-%m-%d')}; base: {options.base}")
+
+    peak = {}
+
+    def build(e, n):
+        code, _, _, used, memory = measure(command(ENGINES[e][0], options, n, folders[n], artifact(e, n)), folders[n])
+        peak[e, n] = memory
+        if code:
+            print(f"{e}: {n} does not compile (exit {code})", file=sys.stderr)
+        return None if code else used
+
+    rounds = options.rounds
+    options.rounds = rounds if "compile" in what else 1
+    built = interleave(options, compilers, names, build)
+    options.rounds = rounds
+    if "compile" in what:
+        table("Compile, one thread: CPU seconds (ratio)", ["program"] + compilers,
+              ratios(options, compilers, names, built, "s"))
+        rows = []
+        for n in names:
+            size = os.path.getsize(f"{folders[n]}/{n}.wasm")
+            row = [n]
+            for e in compilers:
+                if (e, n) in built:
+                    row.append(f"{size / 1e6 / built[e, n]:.2f} MB/s, {os.path.getsize(artifact(e, n)) / size:.2f}x, "
+                               f"{peak[e, n] / 1024:.0f} MiB")
+                else:
+                    row.append("-")
+            rows.append(row)
+        table("Compile: speed, artifact bytes over wasm bytes, peak memory", ["program"] + compilers, rows)
+    if "run" in what:
+        wrong = set()
+
+        def run(e, n):
+            if ENGINES[e][0] and (e, n) not in built:
+                return None
+            code, out, _, used, _ = measure(command(ENGINES[e][1], options, n, folders[n], artifact(e, n)), folders[n])
+            if code or out != open(f"{folders[n]}/expected.stdout", "rb").read():
+                wrong.add((e, n, code))
+                return None
+            return used
+
+        medians = interleave(options, engines, names, run)
+        table("Run, from precompiled code: CPU seconds (ratio)", ["program"] + engines,
+              ratios(options, engines, names, medians, "s"))
+        for e, n, code in sorted(wrong):
+            print(f"\nnot counted: {e} {n}: exit {code} or wrong output")
+    if "start" in what:
+        start(options, [e for e in engines if e in ("sphex", "wasmtime", "wasmi")], scratch)
+    shutil.rmtree(scratch)
+
+
+def start(options, engines, scratch):
+    """Whole process of the example program with --top 0: from an artifact, and from .wasm."""
+    wasm = os.path.join(ROOT, "examples/wordcount.wasm")
+    text = os.path.join(ROOT, "examples/wordcount/main.rs")
+    rows = []
+    commands = {}
+    sphex = os.path.abspath(options.sphex)
+    for e in engines:
+        out = os.path.join(scratch, f"start-{e}")
+        if e == "wasmi":
+            commands[e, "wasm"] = ["wasmi", "--dir", "/", wasm, "--top", "0", text]
+            continue
+        tool = [sphex] if e == "sphex" else ["wasmtime"]
+        subprocess.run(tool + ["compile", wasm, "-o", out], check=False)
+        commands[e, "artifact"] = tool + ["run", "--allow-precompiled", "--dir", "/", out, "--top", "0", text]
+        cache = ["-C", "cache=n"]
+        commands[e, "wasm"] = tool + ["run"] + cache + ["--dir", "/", wasm, "--top", "0", text]
+    options.rounds, rounds = 40, options.rounds
+    medians = interleave(options, list(commands), ["hello"], lambda key, _: timed(commands[key]))
+    options.rounds = rounds
+    for key in commands:
+        m = medians.get((key, "hello"))
+        rows.append([f"{key[0]} from {key[1]}", f"{m * 1000:.2f}" if m else "fails"])
+    table("Start of examples/wordcount.wasm, whole process", ["engine", "ms wall"], rows)
+
+
+def timed(command):
+    code, _, wall, _, _ = measure(command, ROOT)
+    return None if code else wall
+
+
+def cpu():
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return "unknown"
+
+
+if __name__ == "__main__":
+    main()
