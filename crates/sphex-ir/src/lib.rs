@@ -9,6 +9,7 @@ pub mod flow;
 pub mod fold;
 pub mod function;
 pub mod immediates;
+pub mod interpret;
 pub mod number;
 pub mod parse;
 pub mod print;
