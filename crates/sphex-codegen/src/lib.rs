@@ -10,8 +10,10 @@ pub mod machine;
 pub mod opt;
 pub mod pipeline;
 pub mod regalloc;
+pub mod select;
 pub mod settings;
 pub mod unwind;
+pub mod x64;
 
 pub use error::CodegenError;
 pub use settings::Settings;

@@ -839,6 +839,9 @@ impl Inst<'_> {
         self
     }
 
+    /// Nothing more follows.
+    pub fn end(self) {}
+
     /// A fault of this instruction means this trap.
     pub fn trap(mut self, code: Option<TrapCode>) -> Self {
         let bits = code.map_or(0, |code| u32::from(code.as_u8()) << 24);

@@ -1,0 +1,187 @@
+//! Branches, returns, traps and registers with a purpose.
+//!
+//! Needs: conditions ([`Lower::condition`]). Gives: the lowering of terminators but calls, and of traps.
+//!
+//! A `br_table` whose calls go to few blocks is a chain of comparisons; others go through a table, whose index is clamped
+//! without a branch.
+
+use super::compare::Flags;
+use super::{Lower, Rm};
+use crate::abi::Place;
+use crate::abi::entry::{copy_pinned, store};
+use crate::error::CodegenError;
+use crate::machine::{Amode, MachineBlock, Pseudo};
+use crate::regalloc::VReg;
+use rustc_hash::FxHashMap;
+use sphex_asm::register::Reg;
+use sphex_asm::x64::operand::gpr;
+use sphex_asm::x64::{Cond, Variant, op};
+use sphex_ir::{Extension, Opcode, Type, Value};
+
+impl Lower<'_> {
+    pub(super) fn lower_terminator(
+        &mut self,
+        inst: Value,
+        targets: &[MachineBlock],
+    ) -> Result<(), CodegenError> {
+        match self.data(inst).opcode {
+            Opcode::Brif => {
+                let cond = self.arg(inst, 0);
+                let flags = self.condition(cond);
+                self.branch(flags, targets[0], targets[1]);
+                Ok(())
+            }
+            Opcode::BrTable => {
+                self.br_table(inst, targets);
+                Ok(())
+            }
+            Opcode::Trap => {
+                let code = self.data(inst).trap_code();
+                self.machine().pseudo(Pseudo::Trap, Variant::NONE, 0).trap(code);
+                Ok(())
+            }
+            Opcode::Return => self.lower_return(inst),
+            Opcode::ReturnCall | Opcode::ReturnCallIndirect => self.lower_tail_call(inst),
+            _ => Err(self.error(inst)),
+        }
+    }
+
+    fn branch(&mut self, flags: Flags, then: MachineBlock, other: MachineBlock) {
+        let (pseudo, first, second) = match flags {
+            Flags::One(cond) => {
+                self.machine().jump_if(cond, then, other);
+                return;
+            }
+            Flags::Both(a, b) => (Pseudo::JumpIfBoth, a, b),
+            Flags::Either(a, b) => (Pseudo::JumpIfEither, a, b),
+        };
+        self.machine().successor(then, &[]);
+        self.machine().successor(other, &[]);
+        self.machine().pseudo(pseudo, Variant::cond(first), second as u32);
+    }
+
+    /// `targets[0]` is the default.
+    fn br_table(&mut self, inst: Value, targets: &[MachineBlock]) {
+        let index = self.arg(inst, 0);
+        let mut numbers = FxHashMap::default();
+        let mut successors = Vec::new();
+        let mut number = |target: MachineBlock| {
+            *numbers.entry(target).or_insert_with(|| {
+                successors.push(target);
+                successors.len() as u32 - 1
+            })
+        };
+        let mut table: Vec<u32> = targets[1..].iter().map(|&target| number(target)).collect();
+        table.push(number(targets[0]));
+        if let Some((cond, bound, [then, other])) = two_way(&table) {
+            let (then, other) = (successors[then as usize], successors[other as usize]);
+            let index = self.value(index);
+            self.machine().inst(op::CMP_RI, Variant::S32).read(index).imm(bound);
+            self.machine().jump_if(cond, then, other);
+            return;
+        }
+        let index = self.value(index);
+        let (base, entry) = (self.gpr(), self.gpr());
+        for &target in &successors {
+            self.machine().successor(target, &[]);
+        }
+        let payload = self.machine().jump_tables.len() as u32;
+        self.machine().jump_tables.push(table);
+        self.machine()
+            .pseudo(Pseudo::JumpTable, Variant::NONE, payload)
+            .read(index)
+            .write_early(base)
+            .write_early(entry);
+    }
+
+    fn lower_return(&mut self, inst: Value) -> Result<(), CodegenError> {
+        let func = self.select.func;
+        let values: Vec<Value> = func.arguments(inst).collect();
+        let mut fixed: Vec<(VReg, Reg)> = Vec::with_capacity(values.len());
+        for (k, &value) in values.iter().enumerate() {
+            let param = func.signature.returns[k];
+            let reg = self.extended(value, param.extension);
+            match self.placement.returns[k] {
+                Place::Reg(to) | Place::Pinned(to) => fixed.push((reg, to)),
+                Place::Memory(offset) => {
+                    let pointer = self.return_area();
+                    store(self.machine(), param.ty, reg, Amode::reg(pointer, offset as i32));
+                }
+            }
+        }
+        if let Some((k, to)) = self.placement.returned_sret
+            && let Some(param) = func.entry().and_then(|entry| func.block_params(entry).nth(k))
+        {
+            let reg = self.value(param);
+            fixed.push((reg, to));
+        }
+        let mut emitted = self.machine().pseudo(Pseudo::Return, Variant::NONE, 0);
+        for (reg, to) in fixed {
+            emitted = emitted.read_fixed(reg, to);
+        }
+        Ok(())
+    }
+
+    /// The address of the area for results that find no register.
+    pub(super) fn return_area(&mut self) -> VReg {
+        match self.return_pointer {
+            Some(pointer) => pointer,
+            None => {
+                *self.return_pointer.insert(self.select.machine.new_vreg(sphex_asm::register::RegClass::Int))
+            }
+        }
+    }
+
+    /// A value as the signature wants it passed.
+    pub(super) fn extended(&mut self, value: Value, extension: Extension) -> VReg {
+        let ty: Type = self.ty(self.select.resolve(value));
+        match extension {
+            Extension::Unsigned if ty.is_int() => self.zext(value),
+            Extension::Signed if ty.is_int() && ty.bits() < 64 => self.sext(value, 64),
+            _ => self.value(value),
+        }
+    }
+
+    pub(super) fn lower_control(&mut self, inst: Value) -> Result<(), CodegenError> {
+        let data = self.data(inst);
+        match data.opcode {
+            Opcode::Trapz | Opcode::Trapnz => {
+                let cond = self.arg(inst, 0);
+                let flags = self.condition(cond);
+                let flags = if data.opcode == Opcode::Trapz { flags.invert() } else { flags };
+                self.trap_if(flags, data.trap_code());
+            }
+            Opcode::Debugtrap => self.machine().inst(op::INT3, Variant::NONE).end(),
+            Opcode::SequencePoint => {}
+            Opcode::GetPinnedReg => self.read_pinned(inst, gpr::R15),
+            Opcode::GetFramePointer => self.read_pinned(inst, gpr::RBP),
+            Opcode::GetStackPointer => self.read_pinned(inst, gpr::RSP),
+            Opcode::SetPinnedReg => {
+                let x = self.arg(inst, 0);
+                let x = self.value(x);
+                self.machine().inst(op::MOV_RM, Variant::S64).pinned(gpr::R15).read(x);
+            }
+            _ => {
+                let dst = self.dst(inst);
+                self.write_rm(op::MOV_RM, Variant::S64, dst, Rm::Mem(Amode::pinned(gpr::RBP, 8), None));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pinned(&mut self, inst: Value, reg: Reg) {
+        let dst = self.dst(inst);
+        copy_pinned(self.machine(), dst, reg);
+    }
+}
+
+/// A table (the default last) whose entries are one target up to some index, and another from there on: the condition and
+/// bound that lead to the first, and the two.
+fn two_way(table: &[u32]) -> Option<(Cond, i32, [u32; 2])> {
+    let first = *table.first()?;
+    let other = *table.last()?;
+    let at = table.iter().position(|&target| target != first)?;
+    let split = table[at..].iter().all(|&target| target == other);
+    let bound = i32::try_from(at).ok()?;
+    split.then_some((Cond::B, bound, [first, other]))
+}
