@@ -40,6 +40,8 @@ pub struct Module {
     pub images: Vec<MemoryImage>,
     /// How many functions escape: the number of `VmFuncRef`s in a vmctx.
     pub funcrefs: u32,
+    /// Byte offset of the code section's contents in the wasm, from which addresses in debug sections count.
+    pub code_offset: u64,
 }
 
 /// What an artifact describes: the contents of `.sphex.info`.

@@ -1,1 +1,84 @@
-//! The Sphex embedding API: engines, modules, stores, instances.
+//! Sphex: WebAssembly for Rust programs.
+//!
+//! An [`Engine`] compiles and runs; a [`Module`] is code; a [`Store`] holds all state and the embedder's own data; a
+//! [`Linker`] gives names to what modules import; an [`Instance`] is a module come to life. Handles ([`Func`],
+//! [`Memory`], [`Table`], [`Global`], [`Instance`]) are `Copy` and belong to one store. Misuse is an [`Error`], never a
+//! panic.
+//!
+//! Without the feature `compiler` there is no code generator in the crate; it runs artifacts that one with it has made.
+//!
+//! ```no_run
+//! # #[cfg(feature = "compiler")] fn main() -> sphex::Result<()> {
+//! use sphex::{Engine, Linker, Module, Store};
+//!
+//! let engine = Engine::default();
+//! let module = Module::new(&engine, r#"(module
+//!     (import "host" "add" (func $add (param i32 i32) (result i32)))
+//!     (func (export "twice") (param i32) (result i32)
+//!         (call $add (local.get 0) (local.get 0))))"#)?;
+//! let mut linker = Linker::new(&engine);
+//! linker.func_wrap("host", "add", |a: i32, b: i32| a + b)?;
+//! let mut store = Store::new(&engine, ());
+//! let instance = linker.instantiate(&mut store, &module)?;
+//! let twice = instance.get_typed_func::<i32, i32>(&mut store, "twice")?;
+//! assert_eq!(twice.call(&mut store, 21)?, 42);
+//! # Ok(()) }
+//! # #[cfg(not(feature = "compiler"))] fn main() {}
+//! ```
+
+mod backtrace;
+#[cfg(feature = "compiler")]
+mod compiler;
+mod config;
+mod engine;
+mod error;
+mod externref;
+mod externs;
+mod func;
+mod instance;
+mod limits;
+mod linker;
+mod matching;
+mod module;
+mod store;
+mod symbolize;
+mod types;
+mod value;
+mod vm;
+
+pub use backtrace::{Backtrace, Frame, SourceLocation};
+pub use config::{Compile, Config, Host};
+pub use engine::Engine;
+pub use error::{Error, ErrorKind, Result};
+pub use externref::ExternRef;
+pub use externs::{Extern, Global, Memory, Table};
+pub use func::{Func, TypedFunc};
+pub use instance::Instance;
+pub use limits::Limits;
+pub use linker::{InstancePre, Linker};
+pub use module::Module;
+pub use sphex_artifact::Trap;
+pub use store::{
+    AsContext, AsContextMut, Caller, InterruptHandle, Memories, Store, StoreContext, StoreContextMut,
+};
+pub use types::{
+    ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, RefType, TableType, ValType,
+};
+pub use value::{RawVal, Val};
+pub use vm::call::{IntoFunc, WasmRet, WasmTy, WasmValues};
+
+const _: () = {
+    const fn shared<X: Send + Sync + Clone>() {}
+    const fn sent<X: Send>() {}
+    shared::<Engine>();
+    shared::<Module>();
+    shared::<Linker<*const ()>>();
+    shared::<InstancePre<*const ()>>();
+    shared::<InterruptHandle>();
+    shared::<ExternRef>();
+    sent::<Store<()>>();
+    sent::<Store<std::cell::Cell<u32>>>();
+    sent::<Error>();
+    assert!(size_of::<Error>() == size_of::<usize>());
+    assert!(size_of::<Result<()>>() == size_of::<usize>());
+};

@@ -1,0 +1,93 @@
+//! How modules are compiled and run: `Compile` is part of an artifact's key, `Host` is not.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Configuration of an engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What decides the code that is made.
+    pub compile: Compile,
+    /// What decides how it is run.
+    pub host: Host,
+}
+
+/// What decides the code that is made. Without the feature `compiler` only the memory plan of host-made memories uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compile {
+    /// Bytes of address space for each memory; 0 (or less than 4 GiB): none, memories move and accesses are checked.
+    pub memory_reservation: u64,
+    /// Bytes behind the reservation that always fault.
+    pub memory_guard: u64,
+    /// Compare addresses with the length even where a fault would do.
+    pub explicit_checks: bool,
+    /// Loops look for an interruption.
+    pub interruption: bool,
+    /// Mask indices and addresses where the processor only speculates.
+    pub spectre: bool,
+    /// Optimize.
+    pub optimize: bool,
+    /// Copy small leaf functions into their callers.
+    pub inlining: bool,
+}
+
+/// What decides how code is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Bytes of stack that wasm may use, at most; less where the thread's stack is smaller.
+    pub max_wasm_stack: usize,
+    /// Make unwind records known to the platform's unwinder when a module is loaded.
+    pub native_unwind: bool,
+    /// Threads to compile with; `None` takes all there are.
+    pub compile_threads: Option<usize>,
+}
+
+impl Default for Compile {
+    fn default() -> Self {
+        Compile {
+            memory_reservation: 1 << 32,
+            memory_guard: 32 << 20,
+            explicit_checks: false,
+            interruption: true,
+            spectre: true,
+            optimize: true,
+            inlining: true,
+        }
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host { max_wasm_stack: 1 << 20, native_unwind: false, compile_threads: None }
+    }
+}
+
+impl Config {
+    /// The default configuration.
+    pub fn new() -> Config {
+        Config::default()
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.host.max_wasm_stack == 0 {
+            return Err(Error::new(ErrorKind::Argument, "max_wasm_stack: expected more than 0 bytes"));
+        }
+        if self.compile.memory_guard > 1 << 40 || self.compile.memory_reservation > 1 << 46 {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                "memory_reservation or memory_guard: larger than any address space",
+            ));
+        }
+        Ok(())
+    }
+
+    /// How a memory that the host makes promises to behave.
+    pub(crate) fn memory_plan(&self) -> sphex_artifact::module::MemoryPlan {
+        let whole = self.compile.memory_reservation >= 1 << 32;
+        sphex_artifact::module::MemoryPlan {
+            reservation: if whole { self.compile.memory_reservation } else { 0 },
+            guard: if whole { self.compile.memory_guard } else { 0 },
+            may_move: !whole,
+            explicit_checks: self.compile.explicit_checks || !whole,
+        }
+    }
+}

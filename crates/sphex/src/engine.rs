@@ -1,0 +1,128 @@
+//! The engine: configuration and function types, shared by everything that is to work together.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sphex_artifact::convention::{self, Placement, Shape};
+use sphex_artifact::types::FuncType;
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::vm::traps;
+
+/// A function type of an engine, and where the convention puts its values.
+#[derive(Debug)]
+pub(crate) struct Signature {
+    /// Its number in the engine, never 0.
+    pub(crate) id: u32,
+    pub(crate) ty: FuncType,
+    pub(crate) placement: Placement,
+}
+
+impl Signature {
+    /// The shapes of the parameters.
+    pub(crate) fn params(&self) -> impl Iterator<Item = (convention::Place, Shape)> + '_ {
+        self.placement.params.iter().copied().zip(self.ty.params.iter().map(|ty| ty.shape()))
+    }
+
+    /// The shapes of the results.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (convention::Place, Shape)> + '_ {
+        self.placement.results.iter().copied().zip(self.ty.results.iter().map(|ty| ty.shape()))
+    }
+}
+
+/// Compiles and runs modules. Cheap to clone; modules, stores and linkers of one engine work together.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    types: RwLock<Types>,
+}
+
+/// Function types by number (from 1). They are never forgotten: there are as many as modules write down.
+#[derive(Default)]
+struct Types {
+    ids: HashMap<FuncType, u32>,
+    signatures: Vec<Arc<Signature>>,
+}
+
+impl Engine {
+    /// An engine with this configuration. Installs the process's signal handlers, the first time.
+    pub fn new(config: &Config) -> Result<Engine> {
+        config.validate()?;
+        traps::install()?;
+        Ok(Engine(Arc::new(Inner { config: config.clone(), types: RwLock::default() })))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Are both the same engine?
+    pub fn same(a: &Engine, b: &Engine) -> bool {
+        Arc::ptr_eq(&a.0, &b.0)
+    }
+
+    /// Compiles a module to the bytes of an artifact, without loading it.
+    #[cfg(feature = "compiler")]
+    pub fn precompile(&self, wasm: &[u8]) -> Result<Vec<u8>> {
+        crate::compiler::compile(self, &crate::compiler::to_wasm(wasm)?)
+    }
+
+    pub(crate) fn max_wasm_stack(&self) -> usize {
+        self.0.config.host.max_wasm_stack
+    }
+
+    /// The number of a function type.
+    pub(crate) fn intern(&self, ty: &FuncType) -> Result<Arc<Signature>> {
+        let types = self.0.types.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&id) = types.ids.get(ty) {
+            return Ok(types.signatures[id as usize - 1].clone());
+        }
+        drop(types);
+        let convention = convention::HOST.ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "Sphex does not run on this kind of machine")
+        })?;
+        let shapes = |types: &[crate::types::ValType]| types.iter().map(|ty| ty.shape()).collect::<Vec<_>>();
+        let placement = convention::place(convention, shapes(&ty.params), shapes(&ty.results))
+            .map_err(|error| Error::with_source(ErrorKind::Limit, error.to_string(), error))?;
+        let mut types = self.0.types.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&id) = types.ids.get(ty) {
+            return Ok(types.signatures[id as usize - 1].clone());
+        }
+        let id = types.signatures.len() as u32 + 1;
+        let signature = Arc::new(Signature { id, ty: ty.clone(), placement });
+        types.ids.insert(ty.clone(), id);
+        types.signatures.push(signature.clone());
+        Ok(signature)
+    }
+
+    /// The function type of a number.
+    pub(crate) fn signature(&self, id: u32) -> Option<Arc<Signature>> {
+        let types = self.0.types.read().unwrap_or_else(PoisonError::into_inner);
+        types.signatures.get((id as usize).checked_sub(1)?).cloned()
+    }
+}
+
+impl Default for Engine {
+    /// An engine with the default configuration.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system refuses signal handlers. Use [`Engine::new`] to see that as an error.
+    fn default() -> Self {
+        match Engine::new(&Config::default()) {
+            Ok(engine) => engine,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! Instances: a module brought to life in a store.
+
+use sphex_artifact::module::{ExternKind, SegmentMode};
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::externs::{Extern, Global, Memory, Table};
+use crate::func::{Func, TypedFunc};
+use crate::matching;
+use crate::module::Module;
+use crate::store::{AsContext, AsContextMut, Handle, StoreContextMut};
+use crate::vm::builtins::{init_memory, init_table};
+use crate::vm::call::{self, WasmValues};
+use crate::vm::instance::{self as vm, Imports};
+use crate::vm::store::StoreInner;
+
+/// An instance of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Instance(pub(crate) Handle);
+
+impl Instance {
+    /// Instantiates a module with its imports, in the module's order, and runs its start function.
+    pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Instance> {
+        let mut store = store.as_context_mut();
+        check_engine(store.engine(), module)?;
+        let wanted = module.imports();
+        if wanted.len() != imports.len() {
+            return Err(Error::new(
+                ErrorKind::Link,
+                format!("expected {} imports, found {}", wanted.len(), imports.len()),
+            ));
+        }
+        matching::check(store.inner(), module, imports)?;
+        instantiate(&mut store, module, imports)
+    }
+
+    /// The module.
+    pub fn module(&self, store: impl AsContext) -> Result<Module> {
+        let store = store.as_context();
+        Ok(store.inner().instances[self.0.check(store.inner())?].module.clone())
+    }
+
+    /// An export; `None` also for an instance of another store.
+    pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
+        let mut store = store.as_context_mut();
+        let inner = store.inner_mut();
+        let number = self.0.check(inner).ok()?;
+        let export = inner.instances[number].module.find_export(name)?;
+        let (kind, index) = (export.kind, export.index);
+        export_of(inner, number, kind, index)
+    }
+
+    /// All exports, in the module's order.
+    pub fn exports(&self, mut store: impl AsContextMut) -> Result<Vec<(String, Extern)>> {
+        let mut store = store.as_context_mut();
+        let inner = store.inner_mut();
+        let number = self.0.check(inner)?;
+        let module = inner.instances[number].module.clone();
+        let exports = module.description().exports.iter();
+        Ok(exports
+            .filter_map(|export| {
+                Some((export.name.clone(), export_of(inner, number, export.kind, export.index)?))
+            })
+            .collect())
+    }
+
+    fn find<R>(
+        &self,
+        store: impl AsContextMut,
+        name: &str,
+        what: &str,
+        as_kind: impl Fn(Extern) -> Option<R>,
+    ) -> Result<R> {
+        let mut store = store;
+        let mut store = store.as_context_mut();
+        self.0.check(store.inner())?;
+        match self.get_export(&mut store, name) {
+            Some(found) => match as_kind(found) {
+                Some(found) => Ok(found),
+                None => {
+                    let found = found.ty(&store)?;
+                    let message = format!("export `{name}`: expected a {what}, found {found}");
+                    Err(Error::new(ErrorKind::Type, message))
+                }
+            },
+            None => Err(Error::new(ErrorKind::NotFound, format!("no export `{name}` (a {what})"))),
+        }
+    }
+
+    /// An exported function.
+    pub fn get_func(&self, store: impl AsContextMut, name: &str) -> Result<Func> {
+        self.find(store, name, "function", Extern::into_func)
+    }
+
+    /// An exported function of Rust types.
+    pub fn get_typed_func<P: WasmValues, R: WasmValues>(
+        &self,
+        mut store: impl AsContextMut,
+        name: &str,
+    ) -> Result<TypedFunc<P, R>> {
+        let func = self.get_func(&mut store, name)?;
+        func.typed(&store).map_err(|error| error.context(format!("export `{name}`")))
+    }
+
+    /// An exported memory.
+    pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Result<Memory> {
+        self.find(store, name, "memory", Extern::into_memory)
+    }
+
+    /// An exported table.
+    pub fn get_table(&self, store: impl AsContextMut, name: &str) -> Result<Table> {
+        self.find(store, name, "table", Extern::into_table)
+    }
+
+    /// An exported global.
+    pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Result<Global> {
+        self.find(store, name, "global", Extern::into_global)
+    }
+}
+
+pub(crate) fn check_engine(engine: &Engine, module: &Module) -> Result<()> {
+    if Engine::same(engine, module.engine()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::WrongStore, "the module and the store are of different engines"))
+}
+
+fn export_of(inner: &mut StoreInner, number: usize, kind: ExternKind, index: u32) -> Option<Extern> {
+    let instance = &inner.instances[number];
+    let handle = |index: u32| Handle { store: inner.id, index };
+    Some(match kind {
+        ExternKind::Function => {
+            let funcref = instance.funcref(index)?;
+            Extern::Func(Func::from_funcref(inner, funcref)?)
+        }
+        ExternKind::Table => Extern::Table(Table(handle(*instance.tables.get(index as usize)?))),
+        ExternKind::Memory => Extern::Memory(Memory(handle(*instance.memories.get(index as usize)?))),
+        ExternKind::Global => {
+            let known = instance.globals.get(&index).copied();
+            let global = match known {
+                Some(global) => global,
+                None => {
+                    let ty = instance.module.description().globals.get(index as usize)?.ty;
+                    let vm = instance.global(index);
+                    let global = inner.add_global(vm, ty);
+                    inner.instances[number].globals.insert(index, global);
+                    global
+                }
+            };
+            Extern::Global(Global(Handle { store: inner.id, index: global }))
+        }
+    })
+}
+
+/// Instantiates with imports that were checked.
+pub(crate) fn instantiate<T>(
+    store: &mut StoreContextMut<'_, T>,
+    module: &Module,
+    imports: &[Extern],
+) -> Result<Instance> {
+    let inner = store.inner_mut();
+    let number = prepare(inner, module, imports)?;
+    let instance = Instance(Handle { store: inner.id, index: number as u32 });
+    run_segments(inner, number, module)?;
+    if let Some(function) = module.description().start {
+        call::start(store.as_ptr(), number, function)?;
+    }
+    Ok(instance)
+}
+
+fn prepare(inner: &mut StoreInner, module: &Module, imports: &[Extern]) -> Result<usize> {
+    if inner.instances.len() >= inner.limits.instances {
+        let message = format!("more than {} instances", inner.limits.instances);
+        return Err(Error::new(ErrorKind::Limit, message));
+    }
+    let mut sorted = Imports::default();
+    for import in imports {
+        let index = import.handle().index;
+        match import {
+            Extern::Func(_) => sorted.functions.push(index),
+            Extern::Table(_) => sorted.tables.push(index),
+            Extern::Memory(_) => sorted.memories.push(index),
+            Extern::Global(_) => sorted.globals.push(index),
+        }
+    }
+    Ok(vm::make(inner, module, &sorted)? as usize)
+}
+
+/// Active segments, elements first. One that traps leaves what earlier ones wrote.
+fn run_segments(inner: &mut StoreInner, number: usize, module: &Module) -> Result<()> {
+    let description = module.description();
+    let malformed = || Error::new(ErrorKind::Artifact, "a constant expression that is not valid");
+    for (i, element) in description.elements.iter().enumerate() {
+        let SegmentMode::Active { target, offset } = &element.mode else { continue };
+        let offset = inner.instances[number].evaluate(offset).ok_or_else(malformed)? as u64;
+        let len = element.items.len() as u64;
+        init_table(inner, number, *target, i as u32, [offset, 0, len])
+            .map_err(|trap| Error::from_trap(trap).context(format!("element segment {i}")))?;
+        inner.instances[number].drop_element(i as u32);
+    }
+    for (i, data) in description.data.iter().enumerate() {
+        let SegmentMode::Active { target, offset } = &data.mode else { continue };
+        let offset = inner.instances[number].evaluate(offset).ok_or_else(malformed)? as u64;
+        init_memory(inner, number, *target, i as u32, [offset, 0, data.len])
+            .map_err(|trap| Error::from_trap(trap).context(format!("data segment {i}")))?;
+        inner.instances[number].drop_data(i as u32);
+    }
+    Ok(())
+}

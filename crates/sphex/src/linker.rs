@@ -1,0 +1,302 @@
+//! Names for what modules import.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use sphex_artifact::module::Import;
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::externs::Extern;
+use crate::func::Func;
+use crate::instance::{Instance, check_engine, instantiate};
+use crate::matching;
+use crate::module::Module;
+use crate::store::{AsContext, AsContextMut, Caller};
+use crate::types::{ExternType, FuncType};
+use crate::value::Val;
+use crate::vm::call::{HostFunc, IntoFunc};
+use crate::vm::store::StoreInner;
+
+/// Definitions by module and name. Host functions among them are of no store, so that a linker serves many.
+pub struct Linker<T: 'static> {
+    engine: Engine,
+    modules: HashMap<String, HashMap<String, Definition>>,
+    shadowing: bool,
+    data: PhantomData<fn(T)>,
+}
+
+#[derive(Clone, Debug)]
+enum Definition {
+    Extern(Extern),
+    Host(Arc<HostFunc>),
+}
+
+impl Definition {
+    fn extern_in(&self, inner: &mut StoreInner) -> Extern {
+        match self {
+            Definition::Extern(found) => *found,
+            Definition::Host(func) => Extern::Func(Func::from_host(inner, func)),
+        }
+    }
+}
+
+impl<T> Clone for Linker<T> {
+    fn clone(&self) -> Self {
+        Linker {
+            engine: self.engine.clone(),
+            modules: self.modules.clone(),
+            shadowing: self.shadowing,
+            data: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Linker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Linker").field("modules", &self.modules.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T> Linker<T> {
+    /// A linker without definitions.
+    pub fn new(engine: &Engine) -> Linker<T> {
+        Linker { engine: engine.clone(), modules: HashMap::new(), shadowing: false, data: PhantomData }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// May a later definition replace an earlier one? At first it may not.
+    pub fn allow_shadowing(&mut self, allow: bool) -> &mut Self {
+        self.shadowing = allow;
+        self
+    }
+
+    fn insert(&mut self, module: &str, name: &str, definition: Definition) -> Result<&mut Self> {
+        if !self.modules.contains_key(module) {
+            self.modules.insert(module.to_string(), HashMap::new());
+        }
+        let names = self.modules.entry(module.to_string()).or_default();
+        match names.entry(name.to_string()) {
+            Entry::Occupied(_) if !self.shadowing => {
+                return Err(Error::new(ErrorKind::Link, format!("`{module}::{name}` is defined twice")));
+            }
+            Entry::Occupied(mut entry) => {
+                entry.insert(definition);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(definition);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Defines a thing of a store.
+    pub fn define(
+        &mut self,
+        store: impl AsContext<Data = T>,
+        module: &str,
+        name: &str,
+        item: impl Into<Extern>,
+    ) -> Result<&mut Self> {
+        let item = item.into();
+        item.handle().check(store.as_context().inner())?;
+        self.insert(module, name, Definition::Extern(item))
+    }
+
+    /// Defines a host function of Rust types.
+    pub fn func_wrap<Params, R>(
+        &mut self,
+        module: &str,
+        name: &str,
+        f: impl IntoFunc<T, Params, R>,
+    ) -> Result<&mut Self> {
+        let func = f.into_func(&self.engine)?;
+        self.insert(module, name, Definition::Host(Arc::new(func)))
+    }
+
+    /// Defines a host function of values.
+    pub fn func_new(
+        &mut self,
+        module: &str,
+        name: &str,
+        ty: FuncType,
+        f: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<&mut Self> {
+        let func = HostFunc::untyped(&self.engine, &ty, f)?;
+        self.insert(module, name, Definition::Host(Arc::new(func)))
+    }
+
+    /// Defines all exports of an instance.
+    pub fn instance(
+        &mut self,
+        mut store: impl AsContextMut<Data = T>,
+        module: &str,
+        instance: Instance,
+    ) -> Result<&mut Self> {
+        for (name, item) in instance.exports(&mut store)? {
+            self.insert(module, &name, Definition::Extern(item))?;
+        }
+        Ok(self)
+    }
+
+    /// Instantiates a module and defines its exports.
+    pub fn module(
+        &mut self,
+        mut store: impl AsContextMut<Data = T>,
+        name: &str,
+        module: &Module,
+    ) -> Result<&mut Self> {
+        let instance = self.instantiate(&mut store, module)?;
+        self.instance(store, name, instance)
+    }
+
+    /// Defines all of module `from` again as `to`.
+    pub fn alias_module(&mut self, from: &str, to: &str) -> Result<&mut Self> {
+        let names = self
+            .modules
+            .get(from)
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("nothing is defined in `{from}`")))?;
+        for (name, definition) in names {
+            self.insert(to, &name, definition)?;
+        }
+        Ok(self)
+    }
+
+    /// Defines every function that the module imports and nothing defines, as one that fails when it is called.
+    pub fn define_unknown_imports_as_traps(&mut self, module: &Module) -> Result<&mut Self> {
+        for import in module.imports() {
+            if self.find(import.module, import.name).is_some() {
+                continue;
+            }
+            if let ExternType::Func(ty) = &import.ty {
+                let message = format!("unknown import: `{}::{}` was called", import.module, import.name);
+                self.func_new(import.module, import.name, ty.clone(), move |_, _, _| {
+                    Err(Error::new(ErrorKind::Link, message.clone()))
+                })?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Defines every function that the module imports and nothing defines, as one that gives zeros and nulls.
+    pub fn define_unknown_imports_as_defaults(&mut self, module: &Module) -> Result<&mut Self> {
+        for import in module.imports() {
+            if let (None, ExternType::Func(ty)) = (self.find(import.module, import.name), &import.ty) {
+                self.func_new(import.module, import.name, ty.clone(), |_, _, _| Ok(()))?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn find(&self, module: &str, name: &str) -> Option<&Definition> {
+        self.modules.get(module)?.get(name)
+    }
+
+    /// What is defined by this name.
+    pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
+        let mut store = store.as_context_mut();
+        Some(self.find(module, name)?.extern_in(store.inner_mut()))
+    }
+
+    /// Is there a definition of this name?
+    pub fn is_defined(&self, module: &str, name: &str) -> bool {
+        self.find(module, name).is_some()
+    }
+
+    fn definitions(&self, module: &Module) -> Result<Vec<Definition>> {
+        let description = module.description();
+        description.imports.iter().map(|import| self.resolve(module, import)).collect()
+    }
+
+    fn resolve(&self, module: &Module, import: &Import) -> Result<Definition> {
+        let Some(found) = self.find(&import.module, &import.name) else {
+            return Err(matching::unknown(module, import, self.hint(import)));
+        };
+        if let Definition::Host(func) = found
+            && let Some(error) = matching::incompatible_func(module, import, &func.signature.ty)
+        {
+            return Err(error);
+        }
+        Ok(found.clone())
+    }
+
+    /// What may help with an import that is not defined.
+    fn hint(&self, import: &Import) -> Option<String> {
+        let Some(names) = self.modules.get(&import.module) else {
+            if self.modules.is_empty() {
+                return None;
+            }
+            let mut modules: Vec<&str> = self.modules.keys().map(String::as_str).collect();
+            modules.sort_unstable();
+            modules.truncate(8);
+            return Some(format!("there is no `{}`, only: {}", import.module, modules.join(", ")));
+        };
+        let lower = import.name.to_lowercase();
+        let close = names.keys().filter(|name| {
+            let name = name.to_lowercase();
+            name.contains(&lower) || lower.contains(&name)
+        });
+        close.min().map(|name| format!("did you mean `{name}`?"))
+    }
+
+    /// Finds and checks what can be checked without a store, so that instantiation need not.
+    pub fn instantiate_pre(&self, module: &Module) -> Result<InstancePre<T>> {
+        check_engine(&self.engine, module)?;
+        Ok(InstancePre {
+            module: module.clone(),
+            definitions: self.definitions(module)?.into(),
+            data: PhantomData,
+        })
+    }
+
+    /// Instantiates a module with what its imports name.
+    pub fn instantiate(&self, store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
+        self.instantiate_pre(module)?.instantiate(store)
+    }
+}
+
+/// A module whose imports were found.
+pub struct InstancePre<T: 'static> {
+    module: Module,
+    definitions: Arc<[Definition]>,
+    data: PhantomData<fn(T)>,
+}
+
+impl<T> Clone for InstancePre<T> {
+    fn clone(&self) -> Self {
+        let (module, definitions) = (self.module.clone(), self.definitions.clone());
+        InstancePre { module, definitions, data: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for InstancePre<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstancePre").field("module", &self.module).finish_non_exhaustive()
+    }
+}
+
+impl<T> InstancePre<T> {
+    /// The module.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Instantiates it.
+    pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>) -> Result<Instance> {
+        let mut store = store.as_context_mut();
+        check_engine(store.engine(), &self.module)?;
+        let inner = store.inner_mut();
+        let imports: Vec<Extern> =
+            self.definitions.iter().map(|definition| definition.extern_in(inner)).collect();
+        matching::check(inner, &self.module, &imports)?;
+        instantiate(&mut store, &self.module, &imports)
+    }
+}

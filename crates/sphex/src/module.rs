@@ -1,0 +1,186 @@
+//! Modules: code and description, ready to be instantiated any number of times.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use sphex_artifact::module::{self as description, Data, ExternKind, ImportKind};
+use sphex_artifact::types::ValType;
+use sphex_artifact::vmctx::VmLayout;
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{ExportType, ExternType, ImportType};
+use crate::vm::code::Code;
+
+/// A compiled module. Cheap to clone.
+#[derive(Clone)]
+pub struct Module(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    code: Arc<Code>,
+    position: u32,
+    layout: VmLayout,
+    type_ids: Box<[u32]>,
+    exports: HashMap<String, usize>,
+    externref_globals: Box<[u32]>,
+}
+
+impl Module {
+    /// Compiles a module from wasm, or (with the feature `wat`) from its text.
+    #[cfg(feature = "compiler")]
+    pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
+        let wasm = crate::compiler::to_wasm(bytes.as_ref())?;
+        let artifact = crate::compiler::compile(engine, &wasm)?;
+        Module::from_code(engine, Code::from_bytes(&artifact)?)
+    }
+
+    /// Compiles a module from a file of wasm or text.
+    #[cfg(feature = "compiler")]
+    pub fn from_file(engine: &Engine, path: impl AsRef<std::path::Path>) -> Result<Module> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path)
+            .map_err(|error| Error::system(&format!("cannot read {}", path.display()), error))?;
+        Module::new(engine, bytes).map_err(|error| error.context(path.display().to_string()))
+    }
+
+    pub(crate) fn from_code(engine: &Engine, code: Arc<Code>) -> Result<Module> {
+        let position = 0;
+        let module = code
+            .description()
+            .modules
+            .first()
+            .ok_or_else(|| Error::new(ErrorKind::Artifact, "an artifact without a module"))?;
+        let layout = VmLayout::new(&module.counts())
+            .map_err(|error| Error::with_source(ErrorKind::Limit, error.to_string(), error))?;
+        let type_ids = module.types.iter().map(|ty| Ok(engine.intern(ty)?.id)).collect::<Result<_>>()?;
+        let exports = module.exports.iter().enumerate().map(|(i, export)| (export.name.clone(), i)).collect();
+        let first = module.imported.globals as usize;
+        let externref_globals = module.globals.iter().enumerate().skip(first);
+        let externref_globals = externref_globals
+            .filter(|(_, global)| global.ty.value == ValType::ExternRef)
+            .map(|(i, _)| i as u32)
+            .collect();
+        if engine.config().host.native_unwind {
+            code.register_unwind();
+        }
+        let engine = engine.clone();
+        Ok(Module(Arc::new(Inner { engine, code, position, layout, type_ids, exports, externref_globals })))
+    }
+
+    /// The artifact: what [`Module::deserialize`] takes.
+    pub fn serialize(&self) -> Vec<u8> {
+        self.0.code.artifact().to_vec()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// The module's name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.description().name.as_deref()
+    }
+
+    /// What it imports, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> + '_ {
+        let description = self.description();
+        description.imports.iter().map(|import| ImportType {
+            module: &import.module,
+            name: &import.name,
+            ty: self.import_type(import.kind),
+        })
+    }
+
+    /// What it exports, in order.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> + '_ {
+        let description = self.description();
+        description
+            .exports
+            .iter()
+            .map(|export| ExportType { name: &export.name, ty: self.export_type(export.kind, export.index) })
+    }
+
+    /// The type of an export.
+    pub fn get_export(&self, name: &str) -> Option<ExternType> {
+        let export = self.find_export(name)?;
+        Some(self.export_type(export.kind, export.index))
+    }
+
+    /// Makes the module's unwind records known to the platform's unwinder, until it is unloaded.
+    pub fn register_unwind(&self) {
+        self.0.code.register_unwind();
+    }
+
+    /// The addresses of its code.
+    pub fn text_range(&self) -> std::ops::Range<usize> {
+        self.0.code.text()
+    }
+
+    pub(crate) fn find_export(&self, name: &str) -> Option<&description::Export> {
+        let position = *self.0.exports.get(name)?;
+        self.description().exports.get(position)
+    }
+
+    pub(crate) fn import_type(&self, kind: ImportKind) -> ExternType {
+        match kind {
+            ImportKind::Function(ty) => ExternType::Func(self.func_type(ty)),
+            ImportKind::Table(ty) => ExternType::Table(ty),
+            ImportKind::Memory(ty) => ExternType::Memory(ty),
+            ImportKind::Global(ty) => ExternType::Global(ty),
+        }
+    }
+
+    fn func_type(&self, ty: u32) -> crate::types::FuncType {
+        self.description().types.get(ty as usize).cloned().unwrap_or_default()
+    }
+
+    fn export_type(&self, kind: ExternKind, index: u32) -> ExternType {
+        // The reader has checked that indices are in range.
+        let description = self.description();
+        let at = index as usize;
+        match kind {
+            ExternKind::Function => ExternType::Func(self.func_type(description.functions[at].ty)),
+            ExternKind::Table => ExternType::Table(description.tables[at].ty),
+            ExternKind::Memory => ExternType::Memory(description.memories[at].ty),
+            ExternKind::Global => ExternType::Global(description.globals[at].ty),
+        }
+    }
+
+    pub(crate) fn description(&self) -> &description::Module {
+        &self.0.code.description().modules[self.0.position as usize]
+    }
+
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.0.code
+    }
+
+    pub(crate) fn position(&self) -> u32 {
+        self.0.position
+    }
+
+    pub(crate) fn layout(&self) -> &VmLayout {
+        &self.0.layout
+    }
+
+    pub(crate) fn type_ids(&self) -> &[u32] {
+        &self.0.type_ids
+    }
+
+    pub(crate) fn externref_globals(&self) -> &[u32] {
+        &self.0.externref_globals
+    }
+
+    pub(crate) fn segment_bytes(&self, data: &Data) -> &[u8] {
+        let (start, end) = (data.start as usize, data.start.saturating_add(data.len) as usize);
+        self.0.code.data().get(start..end).unwrap_or(&[])
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

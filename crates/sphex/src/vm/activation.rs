@@ -1,0 +1,155 @@
+//! Entering wasm: stack limit, the chain of entries, and what comes back out.
+
+use std::cell::Cell;
+use std::panic;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use sphex_artifact::Trap;
+use sphex_artifact::vmctx::{Image, VmStore};
+
+use super::store::{Pending, StorePtr, TRAP_PENDING};
+use super::{stubs, sys, walk};
+use crate::error::{Error, Result};
+
+/// Bytes of stack that are left to the host below wasm's limit.
+pub(crate) const HOST_STACK: usize = 128 << 10;
+
+/// What an entry found in `VmStore` and puts back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Saved {
+    pub(crate) exit_fp: u64,
+    pub(crate) exit_pc: u64,
+    pub(crate) entry_sp: u64,
+    pub(crate) entry_fp: u64,
+    stack_limit: u64,
+    host: *mut u8,
+    active: *mut VmStore,
+}
+
+thread_local! {
+    /// The store whose wasm this thread entered last. The signal handler reads it.
+    static ACTIVE: Cell<*mut VmStore> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// The store whose wasm this thread runs, or null. Allocates nothing.
+pub(crate) fn active() -> *mut VmStore {
+    ACTIVE.try_with(Cell::get).unwrap_or(ptr::null_mut())
+}
+
+/// Calls code with an image. Results are in the image if it returns `Ok`.
+///
+/// # Safety
+///
+/// `code` is code of this store (V3) that wants this vmctx and the image's values; `store` is borrowed by no one else
+/// until this returns.
+pub(crate) unsafe fn enter(
+    store: StorePtr,
+    code: *const u8,
+    vmctx: *mut u8,
+    image: &mut Image,
+) -> Result<()> {
+    // SAFETY: the caller lends us the store.
+    unsafe {
+        let inner = store.0.as_ptr();
+        sys::thread_has_signal_stack()
+            .map_err(|error| Error::system("cannot make an alternate signal stack", error))?;
+        let saved = begin(store, image.stack_bytes as usize)?;
+        let vm = (*inner).vm.as_ptr();
+        let status = stubs::enter(code, vmctx, image, vm);
+        end(store, saved);
+        if status == 0 { Ok(()) } else { Err(take_error(store)) }
+    }
+}
+
+/// Sets the limit and notes the entry.
+unsafe fn begin(store: StorePtr, stack_bytes: usize) -> Result<Saved> {
+    // SAFETY: as for `enter`.
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let vm = inner.vm.as_ptr();
+        let here = 0u8;
+        let sp = &raw const here as usize;
+        let low = sys::stack_low().map_err(|error| Error::system("cannot find the stack's bounds", error))?;
+        let mut limit = sp.saturating_sub(inner.engine.max_wasm_stack()).max(low + HOST_STACK);
+        if !inner.activations.is_empty() && (*vm).stack_limit < sp as u64 {
+            // A nested entry has what its outer one has left.
+            limit = limit.max((*vm).stack_limit as usize);
+        }
+        if sp.saturating_sub(stack_bytes + 1024) <= limit {
+            let mut error = Error::from_trap(Trap::StackOverflow);
+            error.set_backtrace(walk::backtrace(inner, None));
+            return Err(error);
+        }
+        let saved = Saved {
+            exit_fp: (*vm).exit_fp,
+            exit_pc: (*vm).exit_pc,
+            entry_sp: (*vm).entry_sp,
+            entry_fp: (*vm).entry_fp,
+            stack_limit: (*vm).stack_limit,
+            host: (*vm).host,
+            active: ACTIVE.with(Cell::get),
+        };
+        inner.activations.push(saved);
+        (*vm).stack_limit = limit as u64;
+        (*vm).host = store.0.as_ptr().cast();
+        set_limit(vm, limit as u64);
+        ACTIVE.with(|active| active.set(vm));
+        Ok(saved)
+    }
+}
+
+/// Sets the limit, unless an interruption waits there to be seen.
+unsafe fn set_limit(vm: *mut VmStore, limit: u64) {
+    // SAFETY: `vm` is valid.
+    let word = unsafe { &(*vm).limit };
+    let old = word.load(Ordering::Relaxed);
+    if old != u64::MAX {
+        // If it fails, an interruption came between.
+        let _ = word.compare_exchange(old, limit, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+unsafe fn end(store: StorePtr, saved: Saved) {
+    // SAFETY: as for `enter`.
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let vm = inner.vm.as_ptr();
+        inner.activations.pop();
+        ACTIVE.with(|active| active.set(saved.active));
+        (*vm).exit_fp = saved.exit_fp;
+        (*vm).exit_pc = saved.exit_pc;
+        (*vm).entry_sp = saved.entry_sp;
+        (*vm).entry_fp = saved.entry_fp;
+        (*vm).stack_limit = saved.stack_limit;
+        (*vm).host = saved.host;
+        set_limit(vm, saved.stack_limit);
+    }
+}
+
+/// What made wasm unwind.
+unsafe fn take_error(store: StorePtr) -> Error {
+    // SAFETY: as for `enter`.
+    let (code, pending) = unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let vm = inner.vm.as_ptr();
+        (std::mem::take(&mut (*vm).trap), inner.pending.take())
+    };
+    match pending {
+        Some(Pending::Error(error)) => error,
+        Some(Pending::Panic(payload)) => panic::resume_unwind(payload),
+        None => Error::from_trap_code(code as u8),
+    }
+}
+
+/// Leaves an error for the stub that will unwind, with the frames that are running.
+///
+/// # Safety
+///
+/// Called by a host function or builtin of this store.
+pub(crate) unsafe fn raise(inner: &mut super::store::StoreInner, mut error: Error) {
+    error.set_backtrace(walk::backtrace(inner, None));
+    inner.pending = Some(Pending::Error(error));
+    // SAFETY: V1.
+    unsafe { (*inner.vm.as_ptr()).trap = TRAP_PENDING }
+}

@@ -1,0 +1,324 @@
+//! What compiled code asks of the runtime. Called by the stubs, which unwind if a trap is left in the store.
+//!
+//! Each function gets the vmctx of the running instance. Indices of memories, tables and segments are those of its
+//! module, which was validated; one that is out of range all the same traps, too.
+
+use std::sync::atomic::Ordering;
+
+use sphex_artifact::Trap;
+use sphex_artifact::vmctx::VmHeader;
+
+use super::activation::raise;
+use super::store::{StoreInner, store_of};
+use crate::error::Error;
+
+type Vmctx = *mut VmHeader;
+
+/// Runs a builtin on the store and the running instance's number; `otherwise` is returned on a trap.
+///
+/// # Safety
+///
+/// Called by a stub with the vmctx of running code.
+unsafe fn run<R>(vmctx: Vmctx, otherwise: R, f: impl FnOnce(&mut StoreInner, usize) -> Result<R, Trap>) -> R {
+    // SAFETY: the caller's promise.
+    let (inner, number) = unsafe { (store_of(vmctx), (*vmctx).instance.addr()) };
+    match f(inner, number) {
+        Ok(value) => value,
+        Err(trap) => {
+            // SAFETY: called by a builtin.
+            unsafe { raise(inner, Error::from_trap(trap)) };
+            otherwise
+        }
+    }
+}
+
+fn memory_at(inner: &StoreInner, number: usize, memory: u32) -> Result<usize, Trap> {
+    let index = inner.instances[number].memories.get(memory as usize);
+    index.map(|index| *index as usize).ok_or(Trap::MemoryOutOfBounds)
+}
+
+fn table_at(inner: &StoreInner, number: usize, table: u32) -> Result<usize, Trap> {
+    let index = inner.instances[number].tables.get(table as usize);
+    index.map(|index| *index as usize).ok_or(Trap::TableOutOfBounds)
+}
+
+/// `start..start + len`, if that is within `whole`.
+fn range(start: u64, len: u64, whole: usize, trap: Trap) -> Result<std::ops::Range<usize>, Trap> {
+    match start.checked_add(len) {
+        Some(end) if end <= whole as u64 => Ok(start as usize..end as usize),
+        _ => Err(trap),
+    }
+}
+
+pub(super) unsafe extern "C" fn memory_grow(vmctx: Vmctx, memory: u32, delta: u64) -> u64 {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, u64::MAX, |inner, number| {
+            let index = memory_at(inner, number, memory)?;
+            match inner.grow_memory(index, delta) {
+                Some(old) => Ok(old),
+                None if inner.limits.trap_on_grow_failure => Err(Trap::AllocationTooLarge),
+                None => Ok(u64::MAX),
+            }
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn memory_copy(
+    vmctx: Vmctx,
+    dst_memory: u32,
+    src_memory: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            let to = memory_at(inner, number, dst_memory)?;
+            let from = memory_at(inner, number, src_memory)?;
+            let (to, from) = (&inner.memories[to].storage, &inner.memories[from].storage);
+            let source = range(src, len, from.len(), Trap::MemoryOutOfBounds)?;
+            let target = range(dst, len, to.len(), Trap::MemoryOutOfBounds)?;
+            // SAFETY: both ranges are in bounds; `copy` allows them to overlap. V2.
+            std::ptr::copy(from.base().add(source.start), to.base().add(target.start), source.len());
+            Ok(())
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn memory_fill(vmctx: Vmctx, memory: u32, dst: u64, value: u32, len: u64) {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            let index = memory_at(inner, number, memory)?;
+            let bytes = inner.memories[index].storage.bytes_mut();
+            let target = range(dst, len, bytes.len(), Trap::MemoryOutOfBounds)?;
+            bytes[target].fill(value as u8);
+            Ok(())
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn memory_init(
+    vmctx: Vmctx,
+    memory: u32,
+    data: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: called by a stub.
+    unsafe { run(vmctx, (), |inner, number| init_memory(inner, number, memory, data, [dst, src, len])) }
+}
+
+/// `memory.init`: `[dst, src, len]`.
+pub(crate) fn init_memory(
+    inner: &mut StoreInner,
+    number: usize,
+    memory: u32,
+    data: u32,
+    [dst, src, len]: [u64; 3],
+) -> Result<(), Trap> {
+    let index = memory_at(inner, number, memory)?;
+    let segment = inner.instances[number].data(data);
+    let source = range(src, len, segment.len(), Trap::MemoryOutOfBounds)?;
+    let bytes = inner.memories[index].storage.bytes_mut();
+    let target = range(dst, len, bytes.len(), Trap::MemoryOutOfBounds)?;
+    bytes[target].copy_from_slice(&segment[source]);
+    Ok(())
+}
+
+pub(super) unsafe extern "C" fn data_drop(vmctx: Vmctx, data: u32) {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            inner.instances[number].drop_data(data);
+            Ok(())
+        })
+    }
+}
+
+/// `table.grow`.
+unsafe fn table_grow(vmctx: Vmctx, table: u32, delta: u64, init: u64) -> u64 {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, u64::MAX, |inner, number| {
+            let index = table_at(inner, number, table)?;
+            match inner.grow_table(index, delta, init) {
+                Some(old) => Ok(old),
+                None if inner.limits.trap_on_grow_failure => Err(Trap::AllocationTooLarge),
+                None => Ok(u64::MAX),
+            }
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn table_grow_func(vmctx: Vmctx, table: u32, delta: u64, init: u64) -> u64 {
+    // SAFETY: called by a stub.
+    unsafe { table_grow(vmctx, table, delta, init) }
+}
+
+pub(super) unsafe extern "C" fn table_grow_extern(vmctx: Vmctx, table: u32, delta: u64, init: u32) -> u64 {
+    // SAFETY: called by a stub.
+    unsafe { table_grow(vmctx, table, delta, u64::from(init)) }
+}
+
+/// `table.fill`.
+unsafe fn table_fill(vmctx: Vmctx, table: u32, dst: u64, value: u64, len: u64) {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            let index = table_at(inner, number, table)?;
+            let elements = inner.tables[index].storage.elements_mut();
+            let target = range(dst, len, elements.len(), Trap::TableOutOfBounds)?;
+            elements[target].fill(value);
+            Ok(())
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn table_fill_func(vmctx: Vmctx, table: u32, dst: u64, value: u64, len: u64) {
+    // SAFETY: called by a stub.
+    unsafe { table_fill(vmctx, table, dst, value, len) }
+}
+
+pub(super) unsafe extern "C" fn table_fill_extern(vmctx: Vmctx, table: u32, dst: u64, value: u32, len: u64) {
+    // SAFETY: called by a stub.
+    unsafe { table_fill(vmctx, table, dst, u64::from(value), len) }
+}
+
+pub(super) unsafe extern "C" fn table_copy(
+    vmctx: Vmctx,
+    dst_table: u32,
+    src_table: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            let to = table_at(inner, number, dst_table)?;
+            let from = table_at(inner, number, src_table)?;
+            copy_table(inner, [to, from], [dst, src, len])
+        })
+    }
+}
+
+/// Copies between tables of the store: `[to, from]`, `[dst, src, len]`.
+pub(crate) fn copy_table(
+    inner: &mut StoreInner,
+    [to, from]: [usize; 2],
+    [dst, src, len]: [u64; 3],
+) -> Result<(), Trap> {
+    let source = inner.tables[from].storage.elements();
+    let source_range = range(src, len, source.len(), Trap::TableOutOfBounds)?;
+    let target_len = inner.tables[to].storage.elements().len();
+    let target_range = range(dst, len, target_len, Trap::TableOutOfBounds)?;
+    if to == from {
+        inner.tables[to].storage.elements_mut().copy_within(source_range, target_range.start);
+    } else {
+        let source = &raw const source[source_range];
+        let target = &mut inner.tables[to].storage.elements_mut()[target_range];
+        // SAFETY: the tables are two: their elements are different allocations.
+        target.copy_from_slice(unsafe { &*source });
+    }
+    Ok(())
+}
+
+pub(super) unsafe extern "C" fn table_init(
+    vmctx: Vmctx,
+    table: u32,
+    element: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: called by a stub.
+    unsafe { run(vmctx, (), |inner, number| init_table(inner, number, table, element, [dst, src, len])) }
+}
+
+/// `table.init`: `[dst, src, len]`.
+pub(crate) fn init_table(
+    inner: &mut StoreInner,
+    number: usize,
+    table: u32,
+    element: u32,
+    [dst, src, len]: [u64; 3],
+) -> Result<(), Trap> {
+    let index = table_at(inner, number, table)?;
+    let instance = &inner.instances[number];
+    let source = range(src, len, instance.element_len(element) as usize, Trap::TableOutOfBounds)?;
+    let elements = inner.tables[index].storage.elements_mut();
+    let target = range(dst, len, elements.len(), Trap::TableOutOfBounds)?;
+    for (to, item) in target.zip(source) {
+        elements[to] = instance.element(element, item).ok_or(Trap::TableOutOfBounds)?;
+    }
+    Ok(())
+}
+
+pub(super) unsafe extern "C" fn elem_drop(vmctx: Vmctx, element: u32) {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            inner.instances[number].drop_element(element);
+            Ok(())
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn limit_hit(vmctx: Vmctx) {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, (), |inner, _| {
+            let stack_limit = (*inner.vm.as_ptr()).stack_limit;
+            let limit = inner.vm.limit();
+            // Only the interruption that is seen here is taken back; the next one counts again.
+            match limit.compare_exchange(u64::MAX, stack_limit, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => Err(Trap::Interrupt),
+                Err(_) => Err(Trap::StackOverflow),
+            }
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn out_of_fuel(vmctx: Vmctx) {
+    // SAFETY: called by a stub.
+    unsafe { run(vmctx, (), |inner, _| if inner.fuel() > 0 { Ok(()) } else { Err(Trap::OutOfFuel) }) }
+}
+
+pub(super) unsafe extern "C" fn trap(vmctx: Vmctx, code: u32) {
+    // SAFETY: called by a stub.
+    unsafe {
+        let inner = store_of(vmctx);
+        raise(inner, Error::from_trap_code(code as u8));
+    }
+}
+
+macro_rules! float {
+    ($($name:ident $ty:ident $method:ident)+) => {
+        $(pub(super) extern "C" fn $name(_: Vmctx, x: $ty) -> $ty {
+            x.$method()
+        })+
+    };
+}
+
+float! {
+    ceil_f32 f32 ceil
+    ceil_f64 f64 ceil
+    floor_f32 f32 floor
+    floor_f64 f64 floor
+    trunc_f32 f32 trunc
+    trunc_f64 f64 trunc
+    nearest_f32 f32 round_ties_even
+    nearest_f64 f64 round_ties_even
+}
+
+pub(super) extern "C" fn fma_f32(_: Vmctx, x: f32, y: f32, z: f32) -> f32 {
+    x.mul_add(y, z)
+}
+
+pub(super) extern "C" fn fma_f64(_: Vmctx, x: f64, y: f64, z: f64) -> f64 {
+    x.mul_add(y, z)
+}

@@ -1,0 +1,541 @@
+//! Calls in both directions: values to images and back.
+//!
+//! Typed calls are generic over tuples: where each value goes is computed from constants, so that what remains after
+//! inlining is a store to a field of the image. Untyped ones follow the signature's placement.
+
+use std::any::Any;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use sphex_artifact::convention::{Class, Shape};
+use sphex_artifact::types::{FuncType, ValType};
+use sphex_artifact::vmctx::{HostCall, Image, VmHeader};
+
+use super::activation::{enter, raise};
+use super::image::{self, Cursor};
+use super::instance::null_bits;
+use super::store::{HostEntry, Pending, StoreData, StoreInner, StorePtr, TRAP_PENDING};
+use crate::engine::{Engine, Signature};
+use crate::error::{Error, ErrorKind, Result};
+use crate::externref::ExternRef;
+use crate::func::Func;
+use crate::store::{AsContextMut, Caller};
+use crate::value::{RawVal, Val};
+
+/// A Rust type that is a wasm value: `i32 u32 i64 u64 f32 f64 Option<Func> Option<ExternRef>`.
+pub trait WasmTy: Sized + 'static {
+    /// The wasm type.
+    const TYPE: ValType;
+
+    /// As bits, for wasm of this store.
+    #[doc(hidden)]
+    fn into_bits(self, inner: &mut StoreInner) -> Result<u64>;
+
+    /// From bits of wasm of this store.
+    #[doc(hidden)]
+    fn from_bits(inner: &mut StoreInner, bits: u64) -> Self;
+}
+
+macro_rules! scalar {
+    ($($rust:ident $wasm:ident |$value:ident| $to:expr, |$bits:ident| $from:expr;)+) => {
+        $(impl WasmTy for $rust {
+            const TYPE: ValType = ValType::$wasm;
+
+            #[inline(always)]
+            fn into_bits(self, _: &mut StoreInner) -> Result<u64> {
+                let $value = self;
+                Ok($to)
+            }
+
+            #[inline(always)]
+            fn from_bits(_: &mut StoreInner, $bits: u64) -> $rust {
+                $from
+            }
+        })+
+    };
+}
+
+scalar! {
+    i32 I32 |value| u64::from(value as u32), |bits| bits as u32 as i32;
+    u32 I32 |value| u64::from(value), |bits| bits as u32;
+    i64 I64 |value| value as u64, |bits| bits as i64;
+    u64 I64 |value| value, |bits| bits;
+    f32 F32 |value| u64::from(value.to_bits()), |bits| f32::from_bits(bits as u32);
+    f64 F64 |value| value.to_bits(), |bits| f64::from_bits(bits);
+}
+
+impl WasmTy for Option<Func> {
+    const TYPE: ValType = ValType::FuncRef;
+
+    fn into_bits(self, inner: &mut StoreInner) -> Result<u64> {
+        match self {
+            Some(func) => Ok(func.funcref(inner)? as u64),
+            None => Ok(null_bits(ValType::FuncRef) as u64),
+        }
+    }
+
+    fn from_bits(inner: &mut StoreInner, bits: u64) -> Option<Func> {
+        Func::from_bits(inner, bits)
+    }
+}
+
+impl WasmTy for Option<ExternRef> {
+    const TYPE: ValType = ValType::ExternRef;
+
+    fn into_bits(self, inner: &mut StoreInner) -> Result<u64> {
+        inner.ref_bits(self).map(u64::from)
+    }
+
+    fn from_bits(inner: &mut StoreInner, bits: u64) -> Option<ExternRef> {
+        inner.heap.get(bits as u32)
+    }
+}
+
+/// Parameters or results: a [`WasmTy`], or a tuple of up to 16 of them.
+///
+/// # Safety
+///
+/// `store` and `load` touch the area only where a `Cursor` over `TYPES` says.
+pub unsafe trait WasmValues: Sized + 'static {
+    /// The wasm types.
+    const TYPES: &'static [ValType];
+
+    /// Puts the values where the convention wants them.
+    ///
+    /// # Safety
+    ///
+    /// `area` has room for the slots of `TYPES`.
+    #[doc(hidden)]
+    unsafe fn store(self, inner: &mut StoreInner, image: &mut Image, area: *mut u8) -> Result<()>;
+
+    /// Takes the values from where the convention puts them.
+    ///
+    /// # Safety
+    ///
+    /// `area` holds the slots of `TYPES`.
+    #[doc(hidden)]
+    unsafe fn load(inner: &mut StoreInner, image: &Image, area: *const u8) -> Self;
+}
+
+const fn class(ty: ValType) -> Class {
+    ty.shape().class()
+}
+
+/// The cursor behind the last of these types.
+const fn end_of(types: &[ValType]) -> Cursor {
+    let mut cursor = Cursor::NEW;
+    let mut i = 0;
+    while i < types.len() {
+        cursor.next(class(types[i]));
+        i += 1;
+    }
+    cursor
+}
+
+/// How many host references are among these types?
+const fn refs_of(types: &[ValType]) -> usize {
+    let (mut count, mut i) = (0, 0);
+    while i < types.len() {
+        count += matches!(types[i], ValType::ExternRef) as usize;
+        i += 1;
+    }
+    count
+}
+
+// SAFETY: one value at the first place.
+unsafe impl<A: WasmTy> WasmValues for A {
+    const TYPES: &'static [ValType] = &[A::TYPE];
+
+    #[inline(always)]
+    unsafe fn store(self, inner: &mut StoreInner, image: &mut Image, area: *mut u8) -> Result<()> {
+        let bits = self.into_bits(inner)?;
+        // SAFETY: the caller's promise.
+        unsafe { image::write(image, area, const { Cursor::NEW.first(class(A::TYPE)) }, bits) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    unsafe fn load(inner: &mut StoreInner, image: &Image, area: *const u8) -> A {
+        // SAFETY: the caller's promise.
+        A::from_bits(inner, unsafe { image::read(image, area, const { Cursor::NEW.first(class(A::TYPE)) }) })
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident)*))+) => {
+        $(
+            // SAFETY: one cursor hands out the places in order.
+            #[allow(non_snake_case, unused_variables, unused_mut, clippy::unused_unit)]
+            unsafe impl<$($name: WasmTy),*> WasmValues for ($($name,)*) {
+                const TYPES: &'static [ValType] = &[$($name::TYPE),*];
+
+                #[inline(always)]
+                unsafe fn store(self, inner: &mut StoreInner, image: &mut Image, area: *mut u8) -> Result<()> {
+                    let ($($name,)*) = self;
+                    let mut cursor = Cursor::NEW;
+                    $(
+                        let bits = $name.into_bits(inner)?;
+                        // SAFETY: the caller's promise.
+                        unsafe { image::write(image, area, cursor.next(class($name::TYPE)), bits) };
+                    )*
+                    Ok(())
+                }
+
+                #[inline(always)]
+                unsafe fn load(inner: &mut StoreInner, image: &Image, area: *const u8) -> Self {
+                    let mut cursor = Cursor::NEW;
+                    $(
+                        // SAFETY: the caller's promise.
+                        let bits = unsafe { image::read(image, area, cursor.next(class($name::TYPE))) };
+                        let $name = $name::from_bits(inner, bits);
+                    )*
+                    ($($name,)*)
+                }
+            }
+
+            #[allow(non_snake_case)]
+            impl<T, Func_, R, $($name),*> IntoFunc<T, ($($name,)*), R> for Func_
+            where
+                T: 'static,
+                Func_: Fn($($name),*) -> R + Send + Sync + 'static,
+                R: WasmRet,
+                $($name: WasmTy,)*
+            {
+                fn into_func(self, engine: &Engine) -> Result<HostFunc> {
+                    HostFunc::typed(engine, move |_: Caller<'_, T>, ($($name,)*): ($($name,)*)| self($($name),*))
+                }
+            }
+
+            #[allow(non_snake_case)]
+            impl<T, Func_, R, $($name),*> IntoFunc<T, (Caller<'_, T>, $($name,)*), R> for Func_
+            where
+                T: 'static,
+                Func_: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+                R: WasmRet,
+                $($name: WasmTy,)*
+            {
+                fn into_func(self, engine: &Engine) -> Result<HostFunc> {
+                    HostFunc::typed(engine, move |caller: Caller<'_, T>, ($($name,)*): ($($name,)*)| self(caller, $($name),*))
+                }
+            }
+        )+
+    };
+}
+
+tuples! {
+    ()
+    (A)
+    (A B)
+    (A B C)
+    (A B C D)
+    (A B C D E)
+    (A B C D E F)
+    (A B C D E F G)
+    (A B C D E F G H)
+    (A B C D E F G H I)
+    (A B C D E F G H I J)
+    (A B C D E F G H I J K)
+    (A B C D E F G H I J K L)
+    (A B C D E F G H I J K L M)
+    (A B C D E F G H I J K L M N)
+    (A B C D E F G H I J K L M N O)
+    (A B C D E F G H I J K L M N O P)
+}
+
+/// What a host function may return: [`WasmValues`], or a `Result` of them with any error.
+pub trait WasmRet: 'static {
+    /// The values.
+    type Values: WasmValues;
+
+    /// As a result.
+    #[doc(hidden)]
+    fn into_result(self) -> Result<Self::Values>;
+}
+
+impl<V: WasmValues> WasmRet for V {
+    type Values = V;
+
+    #[inline(always)]
+    fn into_result(self) -> Result<V> {
+        Ok(self)
+    }
+}
+
+impl<V: WasmValues, E: Into<Error> + 'static> WasmRet for Result<V, E> {
+    type Values = V;
+
+    #[inline(always)]
+    fn into_result(self) -> Result<V> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A Rust function that wasm can call: `Fn(params...) -> R` or `Fn(Caller<T>, params...) -> R`.
+pub trait IntoFunc<T, Params, R>: Send + Sync + 'static {
+    /// As a host function.
+    #[doc(hidden)]
+    fn into_func(self, engine: &Engine) -> Result<HostFunc>;
+}
+
+/// A host function, before it is in a store.
+pub struct HostFunc {
+    pub(crate) signature: Arc<Signature>,
+    pub(crate) call: HostCall,
+    body: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for HostFunc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostFunc({})", self.signature.ty)
+    }
+}
+
+impl HostFunc {
+    /// A function of Rust types.
+    fn typed<T, P, R, F>(engine: &Engine, f: F) -> Result<HostFunc>
+    where
+        T: 'static,
+        P: WasmValues,
+        R: WasmRet,
+        F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+    {
+        let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
+        Ok(HostFunc { signature: engine.intern(&ty)?, call: call_typed::<T, P, R, F>, body: Box::new(f) })
+    }
+
+    /// A function of values.
+    pub(crate) fn untyped<T, F>(engine: &Engine, ty: &FuncType, f: F) -> Result<HostFunc>
+    where
+        T: 'static,
+        F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
+    {
+        Ok(HostFunc { signature: engine.intern(ty)?, call: call_untyped::<T, F>, body: Box::new(f) })
+    }
+}
+
+/// Runs a host function's body, and leaves what it failed with in the store.
+///
+/// # Safety
+///
+/// The arguments are those of a [`HostCall`], and the store's data is a `T`.
+unsafe fn host_frame<T: 'static>(
+    env: *mut u8,
+    caller: *mut VmHeader,
+    body: impl FnOnce(&HostFunc, &mut StoreData<T>, Option<usize>) -> Result<()>,
+) {
+    // SAFETY: `env` is the entry that the store owns (V1); the entry into wasm noted the store's address (V2). While a
+    // host function runs, wasm does not, so that the store is ours.
+    let (func, store) = unsafe {
+        let entry = &*env.cast::<HostEntry>();
+        (&entry.func, (*entry.vm.store).host.cast::<StoreData<T>>())
+    };
+    // SAFETY: a caller's vmctx is one of this store (V1).
+    let number = (!caller.is_null()).then(|| unsafe { (*caller).instance.addr() });
+    // SAFETY: as above.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| body(func, unsafe { &mut *store }, number)));
+    match result {
+        Ok(Ok(())) => {}
+        // SAFETY: called by a host function.
+        Ok(Err(error)) => unsafe { raise(&mut (*store).inner, error) },
+        // SAFETY: as above.
+        Err(payload) => unsafe {
+            let inner = &mut (*store).inner;
+            inner.pending = Some(Pending::Panic(payload));
+            (*inner.vm.as_ptr()).trap = TRAP_PENDING;
+        },
+    }
+}
+
+unsafe extern "C" fn call_typed<T, P, R, F>(env: *mut u8, caller: *mut VmHeader, image: *mut Image)
+where
+    T: 'static,
+    P: WasmValues,
+    R: WasmRet,
+    F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+{
+    // SAFETY: the exit stub calls us with the image of a call of our signature.
+    unsafe {
+        host_frame::<T>(env, caller, |func, store, number| {
+            let image = &mut *image;
+            let f =
+                func.body.downcast_ref::<F>().ok_or_else(|| Error::msg("a host function of another type"))?;
+            let results = if const { end_of(<R::Values as WasmValues>::TYPES).bytes > 0 } {
+                let mut cursor = const { end_of(P::TYPES) };
+                image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8
+            } else {
+                std::ptr::null_mut()
+            };
+            let params = P::load(&mut store.inner, image, image.stack);
+            let values = f(Caller::new(store, number), params).into_result()?;
+            store.inner.reserve_refs(const { refs_of(<R::Values as WasmValues>::TYPES) });
+            values.store(&mut store.inner, image, results)
+        })
+    }
+}
+
+unsafe extern "C" fn call_untyped<T, F>(env: *mut u8, caller: *mut VmHeader, image: *mut Image)
+where
+    T: 'static,
+    F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
+{
+    // SAFETY: the exit stub calls us with the image of a call of our signature.
+    unsafe {
+        host_frame::<T>(env, caller, |func, store, number| {
+            let image = &mut *image;
+            let signature = &func.signature;
+            let f =
+                func.body.downcast_ref::<F>().ok_or_else(|| Error::msg("a host function of another type"))?;
+            let area = image::return_area(image, &signature.placement);
+            let mut params = Vec::with_capacity(signature.ty.params.len());
+            for ((place, shape), ty) in signature.params().zip(&signature.ty.params) {
+                let bits = image::read_at(image, image.stack, place, shape);
+                params.push(Val::from_bits(&mut store.inner, *ty, bits));
+            }
+            let mut results: Vec<Val> = signature.ty.results.iter().map(|ty| Val::default_for(*ty)).collect();
+            f(Caller::new(store, number), &params, &mut results)?;
+            store.inner.reserve_refs(Val::count_refs(&results));
+            for (((place, shape), ty), value) in signature.results().zip(&signature.ty.results).zip(&results)
+            {
+                value.expect(*ty).map_err(|error| error.context("a host function's result"))?;
+                let bits = value.to_bits(&mut store.inner)?;
+                image::write_at(image, area, place, shape, bits);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Most values of a typed call, and a hidden pointer.
+const TYPED: usize = 17;
+
+/// Calls a function of Rust types, which were compared with its own.
+///
+/// # Safety
+///
+/// The function at `index` is of type `P -> R`.
+pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
+    store: StorePtr,
+    index: usize,
+    params: P,
+) -> Result<R> {
+    let mut area = MaybeUninit::<[u128; TYPED]>::uninit();
+    let mut results = MaybeUninit::<[u128; TYPED]>::uninit();
+    let mut image = image::EMPTY;
+    let area: *mut u8 = area.as_mut_ptr().cast();
+    let results: *mut u8 = results.as_mut_ptr().cast();
+    // SAFETY: the store is ours until we return; 17 slots of 16 bytes are enough for 16 values and a pointer.
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        inner.reserve_refs(const { refs_of(P::TYPES) });
+        params.store(inner, &mut image, area)?;
+        let mut cursor = const { end_of(P::TYPES) };
+        if const { end_of(R::TYPES).bytes > 0 } {
+            image::write(&mut image, area, cursor.next(Class::Int), results as u64);
+        }
+        image.stack = area;
+        image.stack_bytes = cursor.bytes.next_multiple_of(16) as u64;
+        let funcref = *inner.funcs[index].funcref;
+        enter(store, funcref.code, funcref.vmctx, &mut image)?;
+        Ok(R::load(&mut *store.0.as_ptr(), &image, results))
+    }
+}
+
+/// Calls a function with raw values: arguments in, results out.
+///
+/// # Safety
+///
+/// The values are of the parameters' types, and their references are of this store; there are as many as the larger of
+/// parameters and results.
+unsafe fn raw(store: StorePtr, index: usize, values: &mut [RawVal]) -> Result<()> {
+    // SAFETY: the store is ours until we return; the areas are as large as the placement says.
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let signature = inner.funcs[index].signature.clone();
+        let funcref = *inner.funcs[index].funcref;
+        let placement = &signature.placement;
+        let mut area = image::area(placement.stack_bytes);
+        let mut results = image::area(placement.return_bytes);
+        let (area, results): (*mut u8, *mut u8) = (area.as_mut_ptr().cast(), results.as_mut_ptr().cast());
+        let mut image = image::EMPTY;
+        for ((place, shape), value) in signature.params().zip(values.iter()) {
+            image::write_at(&mut image, area, place, shape, value.bits);
+        }
+        if let Some(place) = placement.return_pointer {
+            image::write_at(&mut image, area, place, Shape::Int, results as usize as u128);
+        }
+        image.stack = area;
+        image.stack_bytes = u64::from(placement.stack_bytes);
+        enter(store, funcref.code, funcref.vmctx, &mut image)?;
+        for ((place, shape), value) in signature.results().zip(values.iter_mut()) {
+            value.bits = image::read_at(&image, results, place, shape);
+        }
+        Ok(())
+    }
+}
+
+/// Calls a function with values.
+pub(crate) fn untyped(store: StorePtr, index: usize, params: &[Val], results: &mut [Val]) -> Result<()> {
+    // SAFETY: whoever has a `StorePtr` borrows the store.
+    let inner = unsafe { &mut *store.0.as_ptr() };
+    let signature = inner.funcs[index].signature.clone();
+    let ty = &signature.ty;
+    let count = |what: &str, expected: usize, found: usize| {
+        let text = format!("expected {expected} {what}, found {found}");
+        if expected == found { Ok(()) } else { Err(Error::new(ErrorKind::Type, text)) }
+    };
+    count("arguments", ty.params.len(), params.len())?;
+    count("places for results", ty.results.len(), results.len())?;
+    inner.reserve_refs(Val::count_refs(params));
+    let mut values = vec![RawVal::default(); params.len().max(results.len())];
+    for (i, ((param, ty), value)) in params.iter().zip(&ty.params).zip(&mut values).enumerate() {
+        param.expect(*ty).map_err(|error| error.context(format!("argument {i}")))?;
+        value.bits = param.to_bits(inner)?;
+    }
+    // SAFETY: types and number were just checked; references were made for this store.
+    unsafe { raw(store, index, &mut values)? };
+    // SAFETY: as above.
+    let inner = unsafe { &mut *store.0.as_ptr() };
+    for ((result, ty), value) in results.iter_mut().zip(&ty.results).zip(&values) {
+        *result = Val::from_bits(inner, *ty, value.bits);
+    }
+    Ok(())
+}
+
+/// Calls a function of an instance that takes and gives nothing: the start function.
+pub(crate) fn start(store: StorePtr, number: usize, function: u32) -> Result<()> {
+    // SAFETY: whoever has a `StorePtr` borrows the store; validation says that the start function is of type [] -> [].
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let (code, vmctx) = inner.instances[number]
+            .callee(function)
+            .ok_or_else(|| Error::new(ErrorKind::Artifact, "a start function without code"))?;
+        enter(store, code, vmctx, &mut image::EMPTY.clone())
+    }
+}
+
+impl Func {
+    /// Calls without checks: `values` holds the arguments and receives the results.
+    ///
+    /// # Safety
+    ///
+    /// There are at least as many values as the function has parameters and as it has results; arguments are of the
+    /// parameters' types; references among them are of this store, and host references are still held by its wasm.
+    pub unsafe fn call_unchecked(&self, mut store: impl AsContextMut, values: &mut [RawVal]) -> Result<()> {
+        let mut store = store.as_context_mut();
+        let index = self.0.check(store.inner())?;
+        // SAFETY: the caller's promise.
+        unsafe { raw(store.as_ptr(), index, values) }
+    }
+}
+
+/// [`typed`] for a function whose type was compared when its `TypedFunc` was made.
+pub(crate) fn typed_checked<P: WasmValues, R: WasmValues>(
+    store: StorePtr,
+    index: usize,
+    params: P,
+) -> Result<R> {
+    // SAFETY: only `Func::typed` makes a `TypedFunc`, after comparing the types; handles never change their function.
+    unsafe { typed(store, index, params) }
+}

@@ -1,0 +1,27 @@
+//! The runtime's unsafe half: everything that touches raw memory, machine code, signals and stacks.
+//!
+//! The rest of the crate is safe Rust on top of what these rooms give. The invariants they share:
+//!
+//! - **V1.** A `VmStore`, every vmctx, memory, table, global and function reference of a store live until the store is
+//!   dropped. Compiled code and the host may keep pointers to them while the store lives.
+//! - **V2.** A store is used by one thread at a time: whoever holds `&mut StoreInner` (or is the host function that its
+//!   running wasm called) may read and write all of it. Only `VmStore.limit` is touched by other threads.
+//! - **V3.** Machine code stays mapped, and registered for the trap handler, as long as an `Arc<Code>` lives; a store
+//!   keeps one for each module that it instantiated.
+//! - **V4.** A function reference's code follows the `sphex` convention and the signature of its type id.
+#![allow(unsafe_code)]
+
+pub(crate) mod activation;
+pub(crate) mod builtins;
+pub(crate) mod call;
+pub(crate) mod code;
+pub(crate) mod heap;
+pub(crate) mod image;
+pub(crate) mod instance;
+pub(crate) mod memory;
+pub(crate) mod store;
+pub(crate) mod stubs;
+pub(crate) mod sys;
+pub(crate) mod table;
+pub(crate) mod traps;
+pub(crate) mod walk;

@@ -1,0 +1,514 @@
+//! The state of a store, without its embedder's data: what handles refer to, and what wasm and stubs reach by pointer.
+
+use std::any::Any;
+use std::num::NonZeroU64;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustc_hash::FxHashMap;
+use sphex_artifact::module::MemoryPlan;
+use sphex_artifact::types::{GlobalType, MemoryType, TableType, ValType};
+use sphex_artifact::vmctx::{FUNCREF_HOST, HOST_MAGIC, VmFuncRef, VmGlobal, VmHeader, VmHostFunc, VmStore};
+
+use super::activation::Saved;
+use super::call::HostFunc;
+use super::heap::Heap;
+use super::instance::InstanceData;
+use super::memory::LinearMemory;
+use super::stubs;
+use super::table::TableStorage;
+use crate::engine::{Engine, Signature};
+use crate::error::{Error, ErrorKind, Result};
+use crate::externref::ExternRef;
+use crate::limits::Limits;
+
+/// One value at an address that stays, freed with its owner. Others keep pointers to it.
+#[derive(Debug)]
+pub(crate) struct Pinned<V>(NonNull<V>);
+
+impl<V> Pinned<V> {
+    /// Puts a value at an address of its own.
+    pub(crate) fn new(value: V) -> Pinned<V> {
+        Pinned(NonNull::from(Box::leak(Box::new(value))))
+    }
+
+    /// The address.
+    pub(crate) fn as_ptr(&self) -> *mut V {
+        self.0.as_ptr()
+    }
+}
+
+impl<V> Drop for Pinned<V> {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box, and whoever has the address lives no longer than the store (V1).
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// The part of a store that wasm sees, shared with interrupt handles, which touch `limit` only.
+#[derive(Debug)]
+pub(crate) struct SharedVm(Pinned<VmStore>);
+
+// SAFETY: other threads touch nothing but the atomic `limit` (V2).
+unsafe impl Send for SharedVm {}
+// SAFETY: as above.
+unsafe impl Sync for SharedVm {}
+
+impl SharedVm {
+    fn new() -> SharedVm {
+        SharedVm(Pinned::new(VmStore {
+            limit: AtomicU64::new(0),
+            fuel: i64::MAX,
+            exit_fp: 0,
+            exit_pc: 0,
+            entry_sp: 0,
+            entry_fp: 0,
+            stack_limit: 0,
+            trap: 0,
+            reserved: 0,
+            host: ptr::null_mut(),
+        }))
+    }
+
+    /// The address.
+    pub(crate) fn as_ptr(&self) -> *mut VmStore {
+        self.0.as_ptr()
+    }
+
+    /// The word that entries and loops compare with.
+    pub(crate) fn limit(&self) -> &AtomicU64 {
+        // SAFETY: the store's words live as long as `self`; the field is atomic.
+        unsafe { &(*self.as_ptr()).limit }
+    }
+}
+
+/// A function that a handle refers to.
+#[derive(Debug)]
+pub(crate) struct FuncEntry {
+    /// What wasm knows it by.
+    pub(crate) funcref: *const VmFuncRef,
+    /// Its type and where its values are.
+    pub(crate) signature: Arc<Signature>,
+}
+
+/// A host function, made known to this store's wasm.
+#[derive(Debug)]
+pub(crate) struct HostEntry {
+    /// What the exit stub finds in the vmctx register.
+    pub(crate) vm: VmHostFunc,
+    /// What wasm knows it by.
+    pub(crate) funcref: VmFuncRef,
+    /// What it does.
+    pub(crate) func: Arc<HostFunc>,
+}
+
+/// A memory that a handle refers to.
+#[derive(Debug)]
+pub(crate) struct MemoryEntry {
+    pub(crate) storage: LinearMemory,
+    pub(crate) ty: MemoryType,
+    _own: Option<Pinned<sphex_artifact::vmctx::VmMemory>>,
+}
+
+/// A table that a handle refers to.
+#[derive(Debug)]
+pub(crate) struct TableEntry {
+    pub(crate) storage: TableStorage,
+    pub(crate) ty: TableType,
+    _own: Option<Pinned<sphex_artifact::vmctx::VmTable>>,
+}
+
+/// A global that a handle refers to.
+#[derive(Debug)]
+pub(crate) struct GlobalEntry {
+    pub(crate) vm: *mut VmGlobal,
+    pub(crate) ty: GlobalType,
+    _own: Option<Pinned<VmGlobal>>,
+}
+
+/// What is on its way out of wasm, beside the trap code in `VmStore.trap`.
+pub(crate) enum Pending {
+    /// An error (a trap is one, too).
+    Error(Error),
+    /// A panic of the host.
+    Panic(Box<dyn Any + Send>),
+}
+
+/// `VmStore.trap` when `Pending` says what happened.
+pub(crate) const TRAP_PENDING: u32 = 1 << 16;
+
+/// A store without the embedder's data.
+pub struct StoreInner {
+    pub(crate) id: NonZeroU64,
+    pub(crate) engine: Engine,
+    pub(crate) vm: Arc<SharedVm>,
+    pub(crate) funcs: Vec<FuncEntry>,
+    func_of: FxHashMap<(usize, u32), u32>,
+    hosts: Vec<Pinned<HostEntry>>,
+    host_of: FxHashMap<usize, u32>,
+    pub(crate) memories: Vec<MemoryEntry>,
+    pub(crate) tables: Vec<TableEntry>,
+    pub(crate) globals: Vec<GlobalEntry>,
+    pub(crate) instances: Vec<InstanceData>,
+    pub(crate) heap: Heap,
+    pub(crate) limits: Limits,
+    pub(crate) activations: Vec<Saved>,
+    pub(crate) pending: Option<Pending>,
+}
+
+// SAFETY: the raw pointers point to things that the store owns (V1) or that are immutable and live longer; a store is
+// used by one thread at a time (V2). What the embedder puts in (host functions, references) is Send and Sync by bounds.
+unsafe impl Send for StoreInner {}
+// SAFETY: `&StoreInner` only reads, and nothing writes while there is one.
+unsafe impl Sync for StoreInner {}
+
+/// The null function reference: one in the process, so that modules and stores agree on it.
+struct Null(VmFuncRef);
+// SAFETY: it is never written and its pointers are null.
+unsafe impl Sync for Null {}
+static NULL: Null = Null(VmFuncRef {
+    code: ptr::null(),
+    vmctx: ptr::null_mut(),
+    type_id: 0,
+    flags: 0,
+    function: 0,
+    reserved: 0,
+});
+
+/// The address of the null function reference.
+pub(crate) fn null_funcref() -> *const VmFuncRef {
+    &NULL.0
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl StoreInner {
+    /// An empty store.
+    pub(crate) fn new(engine: Engine) -> StoreInner {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        StoreInner {
+            // 2^64 stores are never made.
+            id: NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX),
+            engine,
+            vm: Arc::new(SharedVm::new()),
+            funcs: Vec::new(),
+            func_of: FxHashMap::default(),
+            hosts: Vec::new(),
+            host_of: FxHashMap::default(),
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            instances: Vec::new(),
+            heap: Heap::default(),
+            limits: Limits::default(),
+            activations: Vec::new(),
+            pending: None,
+        }
+    }
+
+    /// Fuel that is left.
+    pub(crate) fn fuel(&self) -> i64 {
+        // SAFETY: V1, V2.
+        unsafe { (*self.vm.as_ptr()).fuel }
+    }
+
+    /// Sets the fuel that is left.
+    pub(crate) fn set_fuel(&mut self, fuel: i64) {
+        // SAFETY: V1, V2.
+        unsafe { (*self.vm.as_ptr()).fuel = fuel }
+    }
+
+    /// The handle's index of a function; `None` for null.
+    pub(crate) fn intern_func(&mut self, funcref: *const VmFuncRef) -> Option<u32> {
+        if funcref.is_null() || funcref == null_funcref() {
+            return None;
+        }
+        // SAFETY: function references live as long as the store (V1) and are never written.
+        let func = unsafe { &*funcref };
+        let key = (func.vmctx as usize, func.function);
+        if let Some(&index) = self.func_of.get(&key) {
+            return Some(index);
+        }
+        let signature = self.engine.signature(func.type_id)?;
+        let index = self.funcs.len() as u32;
+        self.funcs.push(FuncEntry { funcref, signature });
+        self.func_of.insert(key, index);
+        Some(index)
+    }
+
+    /// Makes a host function known; its handle's index.
+    pub(crate) fn add_host_func(&mut self, func: &Arc<HostFunc>) -> u32 {
+        let key = Arc::as_ptr(func) as usize;
+        if let Some(&index) = self.host_of.get(&key) {
+            return index;
+        }
+        let entry = Pinned::new(HostEntry {
+            vm: VmHostFunc {
+                magic: HOST_MAGIC,
+                stack_bytes: func.signature.placement.stack_bytes,
+                store: self.vm.as_ptr(),
+                call: func.call,
+                env: ptr::null_mut(),
+            },
+            funcref: VmFuncRef {
+                code: stubs::exit as *const () as *const u8,
+                vmctx: ptr::null_mut(),
+                type_id: func.signature.id,
+                flags: FUNCREF_HOST,
+                function: 0,
+                reserved: 0,
+            },
+            func: func.clone(),
+        });
+        let at = entry.as_ptr();
+        // SAFETY: the entry was just made and no one else has its address; the fields' addresses stay (V1).
+        let funcref = unsafe {
+            (*at).vm.env = at.cast();
+            (*at).funcref.vmctx = (&raw mut (*at).vm).cast();
+            &raw const (*at).funcref
+        };
+        self.hosts.push(entry);
+        let index = self.funcs.len() as u32;
+        self.funcs.push(FuncEntry { funcref, signature: func.signature.clone() });
+        // SAFETY: as above.
+        self.func_of.insert((unsafe { (*funcref).vmctx } as usize, 0), index);
+        self.host_of.insert(key, index);
+        index
+    }
+
+    /// Adds a memory; compiled code finds it at `vm`, or at a place of its own.
+    pub(crate) fn add_memory(
+        &mut self,
+        vm: Option<*mut sphex_artifact::vmctx::VmMemory>,
+        ty: MemoryType,
+        plan: MemoryPlan,
+    ) -> Result<u32> {
+        let bytes = ty
+            .minimum_bytes()
+            .filter(|bytes| *bytes <= self.limits.memory_bytes)
+            .ok_or_else(|| limit(format!("a memory of {} pages is larger than allowed", ty.minimum)))?;
+        if self.memories.len() >= self.limits.memories {
+            return Err(limit(format!("more than {} memories", self.limits.memories)));
+        }
+        let own = match vm {
+            Some(_) => None,
+            None => Some(Pinned::new(sphex_artifact::vmctx::VmMemory { base: ptr::null_mut(), len: 0 })),
+        };
+        let at = vm.or(own.as_ref().map(Pinned::as_ptr)).unwrap_or(ptr::null_mut());
+        // SAFETY: `at` is in a vmctx of this store, or our own; both live as long as the store (V1).
+        let storage = unsafe { LinearMemory::new(at, plan, bytes) }.map_err(|error| {
+            let hint =
+                if plan.reservation > 0 { "; -O memory-reservation=0 needs no address space" } else { "" };
+            Error::system(&format!("cannot make a memory of {bytes} bytes{hint}"), error)
+        })?;
+        self.memories.push(MemoryEntry { storage, ty, _own: own });
+        Ok(self.memories.len() as u32 - 1)
+    }
+
+    /// Adds a table; compiled code finds it at `vm`, or at a place of its own.
+    pub(crate) fn add_table(
+        &mut self,
+        vm: Option<*mut sphex_artifact::vmctx::VmTable>,
+        ty: TableType,
+        init: u64,
+    ) -> Result<u32> {
+        if ty.minimum > self.limits.table_elements {
+            return Err(limit(format!("a table of {} elements is larger than allowed", ty.minimum)));
+        }
+        if self.tables.len() >= self.limits.tables {
+            return Err(limit(format!("more than {} tables", self.limits.tables)));
+        }
+        let own = match vm {
+            Some(_) => None,
+            None => Some(Pinned::new(sphex_artifact::vmctx::VmTable { base: ptr::null_mut(), len: 0 })),
+        };
+        let at = vm.or(own.as_ref().map(Pinned::as_ptr)).unwrap_or(ptr::null_mut());
+        // SAFETY: as for memories.
+        let storage = unsafe { TableStorage::new(at, ty.minimum, init) }
+            .ok_or_else(|| limit(format!("no memory for a table of {} elements", ty.minimum)))?;
+        self.tables.push(TableEntry { storage, ty, _own: own });
+        Ok(self.tables.len() as u32 - 1)
+    }
+
+    /// Adds a global of an instance.
+    pub(crate) fn add_global(&mut self, vm: *mut VmGlobal, ty: GlobalType) -> u32 {
+        self.globals.push(GlobalEntry { vm, ty, _own: None });
+        self.globals.len() as u32 - 1
+    }
+
+    /// Adds a global of the host.
+    pub(crate) fn add_host_global(&mut self, ty: GlobalType, bits: u128) -> u32 {
+        let own = Pinned::new(VmGlobal::new(bits));
+        self.globals.push(GlobalEntry { vm: own.as_ptr(), ty, _own: Some(own) });
+        self.globals.len() as u32 - 1
+    }
+
+    /// A global's bits.
+    pub(crate) fn global_bits(&self, index: usize) -> u128 {
+        // SAFETY: V1, V2.
+        unsafe { (*self.globals[index].vm).u128() }
+    }
+
+    /// Sets a global's bits, which suit its type.
+    pub(crate) fn set_global_bits(&mut self, index: usize, bits: u128) {
+        // SAFETY: V1, V2.
+        unsafe { *self.globals[index].vm = VmGlobal::new(bits) }
+    }
+
+    /// Grows a memory; the old size in pages, or `None` if it cannot grow so far.
+    pub(crate) fn grow_memory(&mut self, index: usize, delta: u64) -> Option<u64> {
+        let entry = self.memories.get_mut(index)?;
+        let old = (entry.storage.len() as u64) >> entry.ty.page_size_log2;
+        let pages = old.checked_add(delta).filter(|pages| *pages <= entry.ty.limit_pages())?;
+        let bytes = pages.checked_mul(1 << entry.ty.page_size_log2)?;
+        if delta > 0 && (bytes > self.limits.memory_bytes || entry.storage.grow(bytes).is_err()) {
+            return None;
+        }
+        Some(old)
+    }
+
+    /// Grows a table; the old size, or `None` if it cannot grow so far.
+    pub(crate) fn grow_table(&mut self, index: usize, delta: u64, init: u64) -> Option<u64> {
+        let entry = self.tables.get_mut(index)?;
+        let old = entry.storage.elements().len() as u64;
+        let new = old.checked_add(delta)?;
+        let most = entry.ty.maximum.unwrap_or(u64::MAX).min(self.limits.table_elements);
+        (new <= most && entry.storage.grow(delta, init)).then_some(old)
+    }
+
+    /// Makes room for `count` host references, before they are converted (H2).
+    pub(crate) fn reserve_refs(&mut self, count: usize) {
+        if count == 0 || self.heap.has_room(count) {
+            return;
+        }
+        self.heap.clear_marks();
+        self.mark_stack();
+        for table in self.tables.iter().filter(|t| t.ty.element == sphex_artifact::RefType::Extern) {
+            for &element in table.storage.elements() {
+                self.heap.mark(element as u32);
+            }
+        }
+        for global in self.globals.iter().filter(|g| g.ty.value == ValType::ExternRef) {
+            // SAFETY: V1, V2.
+            self.heap.mark(unsafe { (*global.vm).u32() });
+        }
+        for instance in &self.instances {
+            for global in instance.externref_globals() {
+                // SAFETY: V1, V2.
+                self.heap.mark(unsafe { (*global).u32() });
+            }
+        }
+        // The embedder's destructors run when the heap is consistent again.
+        drop(self.heap.sweep());
+    }
+
+    /// Marks what the frames of running wasm may hold: every aligned word from here to the oldest entry.
+    #[inline(never)]
+    fn mark_stack(&mut self) {
+        // SAFETY: V1.
+        let current = unsafe { (*self.vm.as_ptr()).entry_fp };
+        let mut top = current;
+        for saved in &self.activations {
+            top = top.max(saved.entry_fp);
+        }
+        let here = 0u32;
+        let mut at = (&raw const here as usize).next_multiple_of(4);
+        self.heap.count_scanned((top as usize).saturating_sub(at) / 4);
+        while (at as u64) < top {
+            // SAFETY: the words between this frame and the oldest entry's are this thread's stack, mapped.
+            let word = unsafe { ptr::read_volatile(ptr::with_exposed_provenance::<u32>(at)) };
+            self.heap.mark(word);
+            at += 4;
+        }
+    }
+
+    /// The bits of a host reference, after `reserve_refs`.
+    pub(crate) fn ref_bits(&mut self, value: Option<ExternRef>) -> Result<u32> {
+        match value {
+            None => Ok(0),
+            Some(value) => self.heap.insert(value).map_err(|_| limit("too many host references".to_string())),
+        }
+    }
+}
+
+fn limit(message: String) -> Error {
+    Error::new(ErrorKind::Limit, message)
+}
+
+impl Drop for StoreInner {
+    fn drop(&mut self) {
+        // SAFETY: no wasm of this store runs any more; a pointer to it must not stay behind in what handles keep.
+        unsafe { (*self.vm.as_ptr()).host = ptr::null_mut() }
+    }
+}
+
+/// A store and its embedder's data. `inner` comes first, so that a pointer to one is a pointer to the other.
+#[repr(C)]
+pub(crate) struct StoreData<T> {
+    pub(crate) inner: StoreInner,
+    pub(crate) data: T,
+}
+
+impl<T> StoreData<T> {
+    /// A pointer for the stubs, from which both parts can be reached again.
+    pub(crate) fn as_inner_ptr(&mut self) -> StorePtr {
+        StorePtr(NonNull::from(self).cast())
+    }
+}
+
+/// A pointer to a store's `inner` that may be cast back to the whole `StoreData`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StorePtr(pub(crate) NonNull<StoreInner>);
+
+/// A store at an address that stays.
+pub(crate) struct StoreBox<T>(NonNull<StoreData<T>>);
+
+// SAFETY: it owns the store like a box.
+unsafe impl<T: Send> Send for StoreBox<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for StoreBox<T> {}
+
+impl<T> StoreBox<T> {
+    /// Puts a store at an address of its own.
+    pub(crate) fn new(data: StoreData<T>) -> StoreBox<T> {
+        StoreBox(NonNull::from(Box::leak(Box::new(data))))
+    }
+
+    /// The store.
+    pub(crate) fn get(&self) -> &StoreData<T> {
+        // SAFETY: ours, and borrowed like `self`.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The store, to be changed.
+    pub(crate) fn get_mut(&mut self) -> &mut StoreData<T> {
+        // SAFETY: ours, and borrowed like `self`.
+        unsafe { self.0.as_mut() }
+    }
+
+    /// The embedder's data, without the store.
+    pub(crate) fn into_data(self) -> T {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: it came from a box, and `drop` will not run.
+        let data = unsafe { Box::from_raw(this.0.as_ptr()) };
+        data.data
+    }
+}
+
+impl<T> Drop for StoreBox<T> {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// The store of a running vmctx.
+///
+/// # Safety
+///
+/// Called from a builtin or a host function of this vmctx, whose entry put the store's address in place (V2).
+pub(crate) unsafe fn store_of<'a>(vmctx: *mut VmHeader) -> &'a mut StoreInner {
+    // SAFETY: the caller's promise.
+    unsafe { &mut *(*(*vmctx).store).host.cast::<StoreInner>() }
+}

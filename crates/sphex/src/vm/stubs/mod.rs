@@ -1,0 +1,56 @@
+//! The pieces of assembly between host and wasm, one set an ISA.
+//!
+//! - `enter(code, vmctx, image, store) -> status`: loads registers and stack area from the image, calls, stores the
+//!   result registers to the image. 0: returned; 1: unwound.
+//! - `exit`: the code of every host function: stores registers to an image, calls `VmHostFunc.call`, loads the results.
+//! - `unwind(store)`: leaves wasm for the newest `enter`, which then returns 1.
+//! - `fault`: where the signal handler sends a faulting thread: notes the trap (on the stack of the faulting wasm, which
+//!   is still whole), then unwinds.
+//! - one per builtin: notes where wasm left, calls the Rust function, unwinds if it left a trap in the store.
+
+use sphex_artifact::builtins::BUILTINS;
+
+/// Calls a macro with the names of all builtins, in the order of the contract's table.
+macro_rules! builtin_names {
+    ($macro:ident) => {
+        $macro! {
+            memory_grow memory_copy memory_fill memory_init data_drop table_grow_func table_grow_extern
+            table_fill_func table_fill_extern table_copy table_init elem_drop limit_hit out_of_fuel trap
+            ceil_f32 ceil_f64 floor_f32 floor_f64 trunc_f32 trunc_f64 nearest_f32 nearest_f64 fma_f32 fma_f64
+        }
+    };
+}
+
+macro_rules! names {
+    ($($name:ident)+) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),+];
+    };
+}
+
+builtin_names! { names }
+
+/// The stubs stand in the order of the table.
+const _: () = {
+    assert!(NAMES.len() == BUILTINS.len());
+    let mut i = 0;
+    while i < NAMES.len() {
+        let (ours, theirs) = (NAMES[i].as_bytes(), BUILTINS[i].name.as_bytes());
+        assert!(ours.len() == theirs.len());
+        let mut j = 0;
+        while j < ours.len() {
+            assert!(ours[j] == theirs[j]);
+            j += 1;
+        }
+        i += 1;
+    }
+};
+
+#[cfg(target_arch = "x86_64")]
+mod x64;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x64::{BUILTIN_CODE, enter, exit, fault};
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::{BUILTIN_CODE, enter, exit, fault};

@@ -1,0 +1,268 @@
+//! x86-64, for the System V convention of the host.
+
+use std::arch::naked_asm;
+use std::mem::offset_of;
+
+use sphex_artifact::vmctx::{Image, VmHeader, VmHostFunc, VmStore};
+
+use crate::vm::{builtins, traps};
+
+/// Enters wasm. See the module's text.
+///
+/// # Safety
+///
+/// `code` follows the `sphex` convention (or System V with integer parameters only) and wants what the image holds.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn enter(
+    code: *const u8,
+    vmctx: *mut u8,
+    image: *mut Image,
+    store: *mut VmStore,
+) -> u64 {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "push rdx",
+        ".cfi_offset rbx, -24",
+        ".cfi_offset r12, -32",
+        ".cfi_offset r13, -40",
+        ".cfi_offset r14, -48",
+        ".cfi_offset r15, -56",
+        "mov [rcx + {entry_sp}], rsp",
+        "mov [rcx + {entry_fp}], rbp",
+        "mov r11, rdi",
+        "mov r15, rsi",
+        "mov rax, rdx",
+        // Copy the stack area.
+        "mov rcx, [rax + {stack_bytes}]",
+        "test rcx, rcx",
+        "jz 2f",
+        "mov rsi, [rax + {stack}]",
+        "sub rsp, rcx",
+        "mov rdi, rsp",
+        "shr rcx, 3",
+        "rep movsq",
+        "2:",
+        "movups xmm0, [rax + {vector}]",
+        "movups xmm1, [rax + {vector} + 16]",
+        "movups xmm2, [rax + {vector} + 32]",
+        "movups xmm3, [rax + {vector} + 48]",
+        "movups xmm4, [rax + {vector} + 64]",
+        "movups xmm5, [rax + {vector} + 80]",
+        "movups xmm6, [rax + {vector} + 96]",
+        "movups xmm7, [rax + {vector} + 112]",
+        "mov rdi, [rax]",
+        "mov rsi, [rax + 8]",
+        "mov rdx, [rax + 16]",
+        "mov rcx, [rax + 24]",
+        "mov r8, [rax + 32]",
+        "mov r9, [rax + 40]",
+        "xor r14d, r14d",
+        "call r11",
+        "mov r10, [rbp - 48]",
+        "mov [r10], rdi",
+        "mov [r10 + 8], rsi",
+        "mov [r10 + 16], rdx",
+        "mov [r10 + 24], rcx",
+        "mov [r10 + 32], r8",
+        "mov [r10 + 40], r9",
+        "movups [r10 + {vector}], xmm0",
+        "movups [r10 + {vector} + 16], xmm1",
+        "movups [r10 + {vector} + 32], xmm2",
+        "movups [r10 + {vector} + 48], xmm3",
+        "movups [r10 + {vector} + 64], xmm4",
+        "movups [r10 + {vector} + 80], xmm5",
+        "movups [r10 + {vector} + 96], xmm6",
+        "movups [r10 + {vector} + 112], xmm7",
+        "xor eax, eax",
+        "lea rsp, [rbp - 40]",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_endproc",
+        entry_sp = const offset_of!(VmStore, entry_sp),
+        entry_fp = const offset_of!(VmStore, entry_fp),
+        stack = const offset_of!(Image, stack),
+        stack_bytes = const offset_of!(Image, stack_bytes),
+        vector = const offset_of!(Image, vector),
+    )
+}
+
+/// Leaves wasm for the newest entry. Jumped to with the store in rdi.
+#[unsafe(naked)]
+unsafe extern "C" fn unwind() {
+    naked_asm!(
+        // The stack pointer is what `enter` had after its pushes.
+        "mov rsp, [rdi + {entry_sp}]",
+        "mov eax, 1",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        entry_sp = const offset_of!(VmStore, entry_sp),
+    )
+}
+
+/// Where a fault goes on: `traps::note_fault(store, ...)`, then `unwind`.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn fault() {
+    naked_asm!(
+        "sub rsp, 8",
+        "mov rbx, rdi",
+        "call {note}",
+        "mov rdi, rbx",
+        "jmp {unwind}",
+        note = sym traps::note_fault,
+        unwind = sym unwind,
+    )
+}
+
+/// The code of every host function. r15: `VmHostFunc`; r14: the caller's vmctx, or null.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn exit() {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "sub rsp, {image_bytes}",
+        "mov [rsp], rdi",
+        "mov [rsp + 8], rsi",
+        "mov [rsp + 16], rdx",
+        "mov [rsp + 24], rcx",
+        "mov [rsp + 32], r8",
+        "mov [rsp + 40], r9",
+        "movups [rsp + {vector}], xmm0",
+        "movups [rsp + {vector} + 16], xmm1",
+        "movups [rsp + {vector} + 32], xmm2",
+        "movups [rsp + {vector} + 48], xmm3",
+        "movups [rsp + {vector} + 64], xmm4",
+        "movups [rsp + {vector} + 80], xmm5",
+        "movups [rsp + {vector} + 96], xmm6",
+        "movups [rsp + {vector} + 112], xmm7",
+        "lea rax, [rbp + 16]",
+        "mov [rsp + {stack}], rax",
+        // In C, rbx and r15 are kept by callees; in the `sphex` convention rbx is ours to use.
+        "mov ebx, [r15 + {host_stack_bytes}]",
+        "mov [rsp + {stack_bytes}], rbx",
+        "mov rax, [r15 + {host_store}]",
+        "mov rcx, [rbp]",
+        "mov [rax + {exit_fp}], rcx",
+        "mov rcx, [rbp + 8]",
+        "mov [rax + {exit_pc}], rcx",
+        "mov rdi, [r15 + {env}]",
+        "mov rsi, r14",
+        "mov rdx, rsp",
+        "call [r15 + {call}]",
+        "mov rdi, [r15 + {host_store}]",
+        "cmp dword ptr [rdi + {trap}], 0",
+        "jne {unwind}",
+        "mov rdi, [rsp]",
+        "mov rsi, [rsp + 8]",
+        "mov rdx, [rsp + 16]",
+        "mov rcx, [rsp + 24]",
+        "mov r8, [rsp + 32]",
+        "mov r9, [rsp + 40]",
+        "movups xmm0, [rsp + {vector}]",
+        "movups xmm1, [rsp + {vector} + 16]",
+        "movups xmm2, [rsp + {vector} + 32]",
+        "movups xmm3, [rsp + {vector} + 48]",
+        "movups xmm4, [rsp + {vector} + 64]",
+        "movups xmm5, [rsp + {vector} + 80]",
+        "movups xmm6, [rsp + {vector} + 96]",
+        "movups xmm7, [rsp + {vector} + 112]",
+        "mov rsp, rbp",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "test ebx, ebx",
+        "jnz 2f",
+        "ret",
+        // Pop the stack arguments.
+        "2:",
+        "pop r11",
+        "add rsp, rbx",
+        "jmp r11",
+        ".cfi_endproc",
+        image_bytes = const size_of::<Image>(),
+        vector = const offset_of!(Image, vector),
+        stack = const offset_of!(Image, stack),
+        stack_bytes = const offset_of!(Image, stack_bytes),
+        host_stack_bytes = const offset_of!(VmHostFunc, stack_bytes),
+        host_store = const offset_of!(VmHostFunc, store),
+        call = const offset_of!(VmHostFunc, call),
+        env = const offset_of!(VmHostFunc, env),
+        exit_fp = const offset_of!(VmStore, exit_fp),
+        exit_pc = const offset_of!(VmStore, exit_pc),
+        trap = const offset_of!(VmStore, trap),
+        unwind = sym unwind,
+    )
+}
+
+macro_rules! stubs {
+    ($($name:ident)+) => {
+        mod builtin {
+            use super::*;
+            $(
+                #[unsafe(naked)]
+                pub(super) unsafe extern "C" fn $name() {
+                    naked_asm!(
+                        ".cfi_startproc",
+                        "push rbp",
+                        ".cfi_def_cfa_offset 16",
+                        ".cfi_offset rbp, -16",
+                        "mov rbp, rsp",
+                        ".cfi_def_cfa_register rbp",
+                        "push rdi",
+                        "push rdi",
+                        "mov rax, [rdi + {store}]",
+                        "mov r10, [rbp]",
+                        "mov [rax + {exit_fp}], r10",
+                        "mov r10, [rbp + 8]",
+                        "mov [rax + {exit_pc}], r10",
+                        "call {target}",
+                        "mov rdi, [rbp - 8]",
+                        "mov rdi, [rdi + {store}]",
+                        "cmp dword ptr [rdi + {trap}], 0",
+                        "jne {unwind}",
+                        "mov rsp, rbp",
+                        "pop rbp",
+                        ".cfi_def_cfa rsp, 8",
+                        "ret",
+                        ".cfi_endproc",
+                        store = const offset_of!(VmHeader, store),
+                        exit_fp = const offset_of!(VmStore, exit_fp),
+                        exit_pc = const offset_of!(VmStore, exit_pc),
+                        trap = const offset_of!(VmStore, trap),
+                        target = sym builtins::$name,
+                        unwind = sym unwind,
+                    )
+                }
+            )+
+        }
+
+        /// The code of the builtins, in the order of the contract's table.
+        pub(crate) static BUILTIN_CODE: [unsafe extern "C" fn(); super::NAMES.len()] = [$(builtin::$name),+];
+    };
+}
+
+builtin_names! { stubs }

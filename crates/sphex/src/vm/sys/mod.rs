@@ -1,0 +1,12 @@
+//! The operating system: pages, files in memory, stack bounds and signals. One module a platform.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use unix::{Mapping, Protection, page_size, stack_low, thread_has_signal_stack};
+
+#[cfg(unix)]
+pub(crate) mod signals;
+
+#[cfg(not(unix))]
+compile_error!("Sphex runs on Linux (x86-64, AArch64) for now");
