@@ -622,7 +622,8 @@ impl<'a> Emitter<'a> {
             let bytes = Operand::Imm(i64::from(call.stack_bytes));
             self.row(op::SUB_RI, Variant::S64, &[gpr::RSP.into(), bytes]);
         }
-        if call.vmctx != Vmctx::Keep {
+        let lost = self.input.placement.convention.vmctx.is_some_and(|vmctx| call.clobbers.contains(vmctx));
+        if call.vmctx != Vmctx::Keep || lost {
             match (self.input.placement.convention.vmctx, self.frame.vmctx) {
                 (Some(vmctx), Some(at)) => self.load(vmctx, Mem::base(gpr::RBP, at)),
                 _ => self.fail("a reload of vmctx in a function without it".into()),

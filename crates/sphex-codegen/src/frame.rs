@@ -107,7 +107,8 @@ pub fn layout(
         frame.pops = frame.incoming + frame.growth;
     }
     let mut down = 0u64;
-    if func.reloads_vmctx {
+    let lost = |vmctx| func.calls.values().any(|call| call.clobbers.contains(vmctx));
+    if func.reloads_vmctx || convention.vmctx.is_some_and(lost) {
         down += 8;
         frame.vmctx = Some(-8);
     }

@@ -7,6 +7,7 @@ pub mod emit;
 pub mod error;
 pub mod frame;
 pub mod machine;
+pub mod object;
 pub mod opt;
 pub mod pipeline;
 pub mod regalloc;

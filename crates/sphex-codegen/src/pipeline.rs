@@ -18,9 +18,11 @@ use crate::frame::{self, StackLimit};
 use crate::machine::MachineFunction;
 use crate::regalloc::{self, RegisterFile};
 use crate::settings::Settings;
+use crate::x64;
 use sphex_asm::buffer::CodeBuffer;
 use sphex_asm::register::RegSet;
 use sphex_asm::x64::operand::gpr;
+use sphex_ir::{Function, Opcode};
 
 /// Memory that compilations reuse.
 #[derive(Debug, Default)]
@@ -36,6 +38,53 @@ impl Context {
     pub fn new() -> Self {
         Self::default()
     }
+}
+
+/// Compiles a placed function.
+pub fn compile(
+    func: &mut Function,
+    settings: &Settings,
+    ctx: &mut Context,
+) -> Result<CompiledFunction, CodegenError> {
+    let placement = select(func, settings, ctx)?;
+    let limit = frame::stack_limit(func, &placement)?;
+    compile_machine(ctx, &placement, limit.as_ref(), settings, x64::sequence::emit)
+}
+
+/// Everything up to selection; `ctx.machine` is the result (for dumps too).
+pub fn select(
+    func: &mut Function,
+    settings: &Settings,
+    ctx: &mut Context,
+) -> Result<Placement, CodegenError> {
+    if settings.verify {
+        verify(func, "input")?;
+    }
+    refuse_handlers(func)?;
+    let placement = crate::abi::place(&func.signature)?;
+    ctx.machine.clear();
+    x64::select(func, &mut ctx.machine, settings)?;
+    Ok(placement)
+}
+
+/// Calls with exception handlers have no lowering yet.
+fn refuse_handlers(func: &Function) -> Result<(), CodegenError> {
+    if func.exception_tables.is_empty() {
+        return Ok(());
+    }
+    let ends = func.layout.iter().filter_map(|&block| func.terminator(block));
+    match ends
+        .into_iter()
+        .find(|&end| matches!(func.insts[end].opcode, Opcode::TryCall | Opcode::TryCallIndirect))
+    {
+        Some(value) => Err(CodegenError::UnsupportedInstruction { value, text: "try_call".into() }),
+        None => Ok(()),
+    }
+}
+
+fn verify(func: &Function, pass: &'static str) -> Result<(), CodegenError> {
+    let report = |errors: sphex_ir::verify::VerifierErrors| errors.to_string();
+    sphex_ir::verify::verify(func).map_err(|errors| CodegenError::Internal { pass, message: report(errors) })
 }
 
 /// Everything after selection: `ctx.machine` is finished.
