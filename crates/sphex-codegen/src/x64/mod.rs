@@ -118,6 +118,9 @@ fn check_types(func: &Function) -> Result<(), CodegenError> {
         if (listed || carried) && !data.ty.is_invalid() && !supported(data.ty) {
             return Err(unsupported(value, data, data.ty));
         }
+        if listed && matches!(data.opcode, Opcode::TryCall | Opcode::TryCallIndirect) {
+            return Err(unsupported(value, data, data.ty));
+        }
     }
     Ok(())
 }
@@ -130,7 +133,8 @@ fn supported(ty: Type) -> bool {
 
 /// The error for an instruction that has no lowering.
 fn unsupported(value: Value, data: &InstData, ty: Type) -> CodegenError {
-    let text = format!("{} of type {ty}", data.opcode.row().name);
+    let name = data.opcode.row().name;
+    let text = if ty.is_invalid() { name.to_string() } else { format!("{name} of type {ty}") };
     CodegenError::UnsupportedInstruction { value, text }
 }
 
@@ -207,7 +211,8 @@ impl<'f> Lower<'f> {
     fn lower(&mut self, inst: Value) -> Result<(), CodegenError> {
         let data = self.data(inst);
         let ctrl = self.select.func.ctrl_type(inst);
-        if ctrl.is_vector() || data.ty.is_vector() {
+        let call = matches!(data.opcode, Opcode::Call | Opcode::CallIndirect);
+        if !call && (ctrl.is_vector() || data.ty.is_vector()) {
             return self.lower_vector(inst);
         }
         if ctrl.bits() > 64 || matches!(ctrl, types::F16) {
