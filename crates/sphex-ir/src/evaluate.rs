@@ -152,13 +152,11 @@ pub fn float_compare(cc: FloatCC, x: f64, y: f64) -> bool {
     }
 }
 
-fn unary(func: &Function, data: &InstData, x: u64) -> Option<InstData> {
-    let from = func.type_of(Value::from_u32(data.a));
-    if from.bits() > 64 || data.ty.bits() > 64 || data.ty.is_vector() {
-        return None;
-    }
+/// Integer operations of one zero-extended constant of type `from`, where the result may have bits above
+/// its type's width.
+pub fn integer_unary(opcode: Opcode, from: Type, x: u64) -> Option<u64> {
     let width = from.bits();
-    let bits = match data.opcode {
+    Some(match opcode {
         Opcode::Ineg => x.wrapping_neg(),
         Opcode::Iabs => signed(from, x).wrapping_abs() as u64,
         Opcode::Bnot if from.is_int() => !x,
@@ -169,16 +167,21 @@ fn unary(func: &Function, data: &InstData, x: u64) -> Option<InstData> {
         Opcode::Bswap => x.swap_bytes() >> (64 - width),
         Opcode::Uextend | Opcode::Ireduce => x,
         Opcode::Sextend => signed(from, x) as u64,
-        Opcode::Bmask => {
-            if x == 0 {
-                0
-            } else {
-                u64::MAX
-            }
-        }
-        _ => return float_unary(data, from, x),
-    };
-    constant(data.ty, bits)
+        Opcode::Bmask if x == 0 => 0,
+        Opcode::Bmask => u64::MAX,
+        _ => return None,
+    })
+}
+
+fn unary(func: &Function, data: &InstData, x: u64) -> Option<InstData> {
+    let from = func.type_of(Value::from_u32(data.a));
+    if from.bits() > 64 || data.ty.bits() > 64 || data.ty.is_vector() {
+        return None;
+    }
+    match integer_unary(data.opcode, from, x) {
+        Some(bits) => constant(data.ty, bits),
+        None => float_unary(data, from, x),
+    }
 }
 
 fn from_f32(x: f32) -> Option<InstData> {

@@ -13,18 +13,14 @@ pub(super) static RULES: &[Rule] = &[
         m.arg.is_int().then(|| r.iconst(m.ty, holds as u64))
     }),
     rule("icmp-limits", Op(Icmp, &[X, K]), limits),
-    rule("icmp-boolean", Op(Icmp, &[X, ZERO]), boolean),
-    rule("icmp-extended-boolean-one", Op(Icmp, &[X, ONE]), |r, m| {
-        if !is_boolean(r.func, m.vars[0]) {
-            return None;
-        }
-        let zero = r.iconst(m.arg, 0);
-        match m.root.int_cc() {
-            IntCC::Eq => Some(r.icmp(IntCC::Ne, m.vars[0], zero)),
-            IntCC::Ne => Some(r.icmp(IntCC::Eq, m.vars[0], zero)),
-            _ => None,
-        }
-    }),
+    rule("icmp-icmp-zero", Op(Icmp, &[Op(Icmp, &[X, Y]), ZERO]), boolean),
+    rule("icmp-fcmp-zero", Op(Icmp, &[Op(Fcmp, &[X, Y]), ZERO]), boolean),
+    rule("icmp-extended-icmp-zero", Op(Icmp, &[Op(Uextend, &[Op(Icmp, &[X, Y])]), ZERO]), boolean),
+    rule("icmp-extended-fcmp-zero", Op(Icmp, &[Op(Uextend, &[Op(Fcmp, &[X, Y])]), ZERO]), boolean),
+    rule("icmp-icmp-one", Op(Icmp, &[Op(Icmp, &[X, Y]), ONE]), boolean_one),
+    rule("icmp-fcmp-one", Op(Icmp, &[Op(Fcmp, &[X, Y]), ONE]), boolean_one),
+    rule("icmp-extended-icmp-one", Op(Icmp, &[Op(Uextend, &[Op(Icmp, &[X, Y])]), ONE]), boolean_one),
+    rule("icmp-extended-fcmp-one", Op(Icmp, &[Op(Uextend, &[Op(Fcmp, &[X, Y])]), ONE]), boolean_one),
     rule("icmp-difference", Op(Icmp, &[Op(Isub, &[X, Y]), ZERO]), |r, m| {
         equality(r, m, m.vars[0], m.vars[1])
     }),
@@ -106,10 +102,10 @@ fn boolean(r: &mut Rewrite<'_>, m: &Match) -> Option<Value> {
         IntCC::Ne => false,
         _ => return None,
     };
-    if !is_boolean(r.func, m.vars[0]) {
+    let mut inner = r.func.resolve(Value::from_u32(m.root.a));
+    if !is_boolean(r.func, inner) {
         return None;
     }
-    let mut inner = m.vars[0];
     while r.func.insts[inner].opcode == Uextend {
         inner = r.func.resolve(Value::from_u32(r.func.insts[inner].a));
     }
@@ -119,4 +115,19 @@ fn boolean(r: &mut Rewrite<'_>, m: &Match) -> Option<Value> {
         (true, Icmp) => r.make(data.with_aux(data.int_cc().inverse() as u16)),
         (true, _) => r.make(data.with_aux(data.float_cc().inverse() as u16)),
     })
+}
+
+/// A comparison's result compared with one: with zero, the other way round.
+fn boolean_one(r: &mut Rewrite<'_>, m: &Match) -> Option<Value> {
+    let cc = match m.root.int_cc() {
+        IntCC::Eq => IntCC::Ne,
+        IntCC::Ne => IntCC::Eq,
+        _ => return None,
+    };
+    let inner = r.func.resolve(Value::from_u32(m.root.a));
+    if !is_boolean(r.func, inner) {
+        return None;
+    }
+    let zero = r.iconst(m.arg, 0);
+    Some(r.icmp(cc, inner, zero))
 }

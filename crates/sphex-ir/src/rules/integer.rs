@@ -136,23 +136,11 @@ pub(super) static RULES: &[Rule] = &[
     rule("select-constant", Op(Select, &[K, X, Y]), |_, m| {
         Some(m.vars[if m.consts[0] != 0 { 0 } else { 1 }])
     }),
-    rule("select-condition", Op(Select, &[X, Y, Z]), |r, m| {
-        let (cond, inverted) = crate::fold::truth(r.func, m.vars[0]);
-        if cond == m.vars[0] && !inverted {
-            return None;
-        }
-        let (then, other) = if inverted { (m.vars[2], m.vars[1]) } else { (m.vars[1], m.vars[2]) };
-        Some(r.make(crate::function::InstData::ternary(Select, m.ty, cond, then, other)))
-    }),
-    rule("select-one-zero", Op(Select, &[X, K, L]), |r, m| {
-        let boolean = crate::fold::is_boolean(r.func, m.vars[0]) && m.consts == [1, 0] && m.ty.bits() <= 64;
-        let from = r.func.type_of(m.vars[0]);
-        match boolean {
-            true if from == m.ty => Some(m.vars[0]),
-            true if from.bits() < m.ty.bits() => Some(r.unary(Uextend, m.ty, m.vars[0])),
-            _ => None,
-        }
-    }),
+    rule("select-uextended", Op(Select, &[Op(Uextend, &[X]), Y, Z]), select_truth),
+    rule("select-sextended", Op(Select, &[Op(Sextend, &[X]), Y, Z]), select_truth),
+    rule("select-not-zero", Op(Select, &[Op(Icmp, &[X, ZERO]), Y, Z]), select_truth),
+    rule("select-icmp-one-zero", Op(Select, &[Op(Icmp, &[X, Y]), ONE, ZERO]), select_boolean),
+    rule("select-fcmp-one-zero", Op(Select, &[Op(Fcmp, &[X, Y]), ONE, ZERO]), select_boolean),
 ];
 
 /// The first variable.
@@ -163,6 +151,28 @@ fn first(_: &mut Rewrite<'_>, m: &Match) -> Option<Value> {
 /// Zero, of a scalar integer type of at most 64 bits.
 fn zero(r: &mut Rewrite<'_>, m: &Match) -> Option<Value> {
     (m.ty.is_int() && m.ty.bits() <= 64).then(|| r.iconst(m.ty, 0))
+}
+
+/// A choice by the condition without what does not change whether it is zero.
+fn select_truth(r: &mut Rewrite<'_>, m: &Match) -> Option<Value> {
+    let given = r.func.resolve(Value::from_u32(m.root.a));
+    let (cond, inverted) = crate::fold::truth(r.func, given);
+    if cond == given {
+        return None;
+    }
+    let (then, other) = (Value::from_u32(m.root.b), Value::from_u32(m.root.c));
+    let (then, other) = if inverted { (other, then) } else { (then, other) };
+    Some(r.make(crate::function::InstData::ternary(Select, m.ty, cond, then, other)))
+}
+
+/// One or zero by a comparison: the comparison's own result.
+fn select_boolean(r: &mut Rewrite<'_>, m: &Match) -> Option<Value> {
+    let cond = r.func.resolve(Value::from_u32(m.root.a));
+    match m.ty {
+        ty if m.arg.bits() != 8 || !ty.is_int() || ty.bits() > 64 => None,
+        ty if ty == m.arg => Some(cond),
+        ty => Some(r.unary(Uextend, ty, cond)),
+    }
 }
 
 /// The amount modulo the width, where that is another number.
