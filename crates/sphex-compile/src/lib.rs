@@ -3,11 +3,14 @@
 //! Needs the bytes of a module and [`Settings`]. Gives an artifact, or an error that says what is wrong and where. It
 //! knows nothing of the runtime; both know `sphex-artifact`.
 
+mod driver;
 mod error;
+mod link;
 mod module;
 mod settings;
 mod translate;
 
+pub use driver::{compile_functions, compile_module};
 pub use error::{CompileError, FunctionName};
 pub use settings::{MemorySettings, Settings, WasmFeatures};
 pub use translate::{Translation, WASM_NAMESPACE};

@@ -37,8 +37,6 @@ pub(crate) struct ModuleInfo<'a> {
     pub(crate) names: Vec<Option<&'a str>>,
     /// Sections of debugging information: name and bytes.
     pub(crate) debug: Vec<(&'a str, &'a [u8])>,
-    /// Byte offset of the code section, from which DWARF counts.
-    pub(crate) code_offset: u64,
     /// Where everything stands in a vmctx.
     pub(crate) layout: VmLayout,
 }
@@ -53,6 +51,10 @@ impl ModuleInfo<'_> {
 
 /// Reads and validates all sections but the bodies of functions.
 pub(crate) fn parse<'a>(wasm: &'a [u8], settings: &Settings) -> Result<ModuleInfo<'a>> {
+    if !wasm.starts_with(b"\0asm") {
+        let found = if wasm.is_empty() { "an empty file" } else { "a file of another kind" };
+        return Err(CompileError::NotAModule { found });
+    }
     let mut reader = Reader::new(settings);
     let mut parser = Parser::new(0);
     parser.set_features(settings.features);
@@ -77,7 +79,6 @@ struct Reader<'a> {
     segments: Vec<&'a [u8]>,
     names: Vec<Option<&'a str>>,
     debug: Vec<(&'a str, &'a [u8])>,
-    code_offset: u64,
     escapes: Vec<bool>,
 }
 
@@ -91,7 +92,6 @@ impl<'a> Reader<'a> {
             segments: Vec::new(),
             names: Vec::new(),
             debug: Vec::new(),
-            code_offset: 0,
             escapes: Vec::new(),
         }
     }
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
             Payload::ElementSection(section) => self.elements(section),
             Payload::DataSection(section) => self.data(section),
             Payload::CodeSectionStart { unchecked_range, .. } => {
-                self.code_offset = unchecked_range.start;
+                self.module.code_offset = unchecked_range.start;
                 Ok(())
             }
             Payload::CustomSection(section) => {
@@ -397,7 +397,6 @@ impl<'a> Reader<'a> {
             segments: self.segments,
             names: self.names,
             debug: self.debug,
-            code_offset: self.code_offset,
             layout,
         })
     }

@@ -79,12 +79,13 @@ pub(crate) struct Scratch {
 
 /// Steps that merges may take in a body of this many bytes before its locals go to stack slots.
 const fn merge_budget(bytes: usize) -> u64 {
-    4096 + 64 * bytes as u64
+    let linear = 64 * bytes as u64;
+    4096 + if linear < 1 << 24 { linear } else { 1 << 24 }
 }
 
 /// Values that branches may carry in slots mode; beyond, the function is refused.
 const fn hard_budget(bytes: usize) -> u64 {
-    (1 << 20) + 512 * bytes as u64
+    (1 << 24) + 16 * bytes as u64
 }
 
 /// Translates the `position`th defined function.

@@ -498,6 +498,7 @@ impl Translator<'_, '_, '_> {
             self.stop();
             return Ok(());
         }
+        self.spend(targets.len())?;
         self.tables += 1;
         let number = self.tables;
         for &depth in &targets {

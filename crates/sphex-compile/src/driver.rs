@@ -1,0 +1,261 @@
+//! The whole of a module's compilation, on as many threads as there are.
+//!
+//! Needs the module's bytes. Gives the artifact's. Compiling one function reads the module's description and nothing
+//! else, so that functions can be compiled in any order; results are joined in the order of their indices, and of
+//! several errors the one with the lowest index counts. The bytes do not depend on the number of threads.
+
+use crate::error::{CompileError, FunctionName};
+use crate::link::{self, Input};
+use crate::module::{self, ModuleInfo};
+use crate::settings::Settings;
+use crate::translate::{self, prescan};
+use sphex_artifact::images;
+use sphex_artifact::module::{self as desc, Description};
+use sphex_artifact::sections::Kind;
+use sphex_artifact::types::FuncType;
+use sphex_artifact::write::{Contents, Name, write};
+use sphex_codegen::opt::place;
+use sphex_codegen::pipeline;
+use sphex_ir::Function;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+type Result<T> = std::result::Result<T, CompileError>;
+
+/// Modules with fewer bytes of code are compiled on the calling thread.
+#[cfg(feature = "parallel")]
+const PARALLEL_BYTES: usize = 32 << 10;
+
+/// What one thread keeps between functions.
+#[derive(Default)]
+struct Worker {
+    translate: translate::Scratch,
+    place: place::Scratch,
+    codegen: pipeline::Context,
+}
+
+/// Compiles a module to an artifact.
+pub fn compile_module(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
+    match compile(wasm, settings) {
+        // What is invalid besides is better said first.
+        Err(error @ CompileError::Unsupported { .. }) => {
+            Err(crate::validate(wasm, settings).err().unwrap_or(error))
+        }
+        result => result,
+    }
+}
+
+fn compile(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
+    let target = settings.artifact_target();
+    let mut info = module::parse(wasm, settings)?;
+    find_leaving(&mut info, settings);
+    let inputs =
+        each(&info, settings, |worker, position| compile_function(&info, settings, position, worker))?;
+    let linked = link::link(target, &inputs)?;
+    drop(inputs);
+    let mut data = Vec::new();
+    images::lay_out(&mut info.module, &info.segments, target.page(), &mut data);
+    let names = names(&info);
+    let debug: Vec<(String, Vec<u8>)> = match settings.debug_info {
+        true => info.debug.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),
+        false => Vec::new(),
+    };
+    let description = Description { modules: vec![info.module], bodies: Vec::new() };
+    finish(Kind::Module, settings, &description, &linked, &names, &data, &debug)
+}
+
+/// Compiles CLIF functions, placed and verified, to an artifact; `names` has one for each, by which the runtime finds
+/// it and by which (as [`ExternalName::Symbol`](sphex_ir::ExternalName)) or by its own the others refer to it.
+pub fn compile_functions(functions: Vec<(String, Function)>, settings: &Settings) -> Result<Vec<u8>> {
+    let target = settings.artifact_target();
+    let mut ctx = pipeline::Context::new();
+    let mut module = desc::Module { types: vec![FuncType::default()], ..desc::Module::default() };
+    let (mut inputs, mut names) = (Vec::new(), Vec::new());
+    for (position, (name, mut func)) in functions.into_iter().enumerate() {
+        let index = position as u32;
+        let code = pipeline::compile(&mut func, &settings.codegen, &mut ctx)
+            .map_err(|error| codegen_error(FunctionName { index, name: Some(name.clone()) }, &error))?;
+        module.functions.push(desc::Function { ty: 0, funcref: Some(index), leaves: false });
+        module.exports.push(desc::Export { name: name.clone(), kind: desc::ExternKind::Function, index });
+        inputs.push(Input { name: func.name, function: index, code, inlined: func.inline_nodes, offset: 0 });
+        names.push(Name { module: 0, function: index, name });
+    }
+    module.funcrefs = inputs.len() as u32;
+    let linked = link::link(target, &inputs)?;
+    let description = Description { modules: vec![module], bodies: Vec::new() };
+    finish(Kind::Functions, settings, &description, &linked, &names, &[], &[])
+}
+
+fn finish(
+    kind: Kind,
+    settings: &Settings,
+    description: &Description,
+    linked: &link::Linked,
+    names: &[Name],
+    data: &[u8],
+    debug: &[(String, Vec<u8>)],
+) -> Result<Vec<u8>> {
+    write(&Contents {
+        kind,
+        target: settings.artifact_target(),
+        features: settings.artifact_features(),
+        settings: settings.key(),
+        description,
+        text: &linked.text,
+        eh_frame: &linked.eh_frame,
+        rodata: &linked.rodata,
+        functions: &linked.functions,
+        traps: &linked.traps,
+        addresses: &linked.addresses,
+        inline_nodes: &linked.inline_nodes,
+        safepoints: &linked.safepoints,
+        exceptions: &[],
+        names,
+        data,
+        bodies: &[],
+        debug,
+    })
+    .map_err(|error| CompileError::Artifact(error.to_string()))
+}
+
+/// Names of the defined functions; an exported one without a name is called by its export.
+fn names(info: &ModuleInfo<'_>) -> Vec<Name> {
+    let mut names: Vec<Option<&str>> = info.names.clone();
+    names.resize(info.module.functions.len(), None);
+    for export in &info.module.exports {
+        if export.kind == desc::ExternKind::Function
+            && let Some(name) = names.get_mut(export.index as usize)
+        {
+            name.get_or_insert(&export.name);
+        }
+    }
+    let named = names.iter().enumerate().filter_map(|(index, name)| Some((index as u32, (*name)?)));
+    named.map(|(function, name)| Name { module: 0, function, name: name.to_owned() }).collect()
+}
+
+fn compile_function(
+    info: &ModuleInfo<'_>,
+    settings: &Settings,
+    position: usize,
+    worker: &mut Worker,
+) -> Result<Input> {
+    let mut func = translate::translate(info, settings, position, &mut worker.translate)?.func;
+    if settings.optimize {
+        place::place(&mut func, &mut worker.place);
+    }
+    let function = info.bodies[position].validate.index;
+    let code = pipeline::compile(&mut func, &settings.codegen, &mut worker.codegen)
+        .map_err(|error| codegen_error(info.function_name(function), &error))?;
+    let offset = info.bodies[position].bytes.range().start as u32;
+    Ok(Input { name: func.name, function, code, inlined: func.inline_nodes, offset })
+}
+
+fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) -> CompileError {
+    CompileError::Codegen { function, message: error.to_string() }
+}
+
+/// Sets `leaves` of every function that may come back in another instance: it tail-calls out of this one, or a
+/// function that does. Linear in bodies and tail calls.
+fn find_leaving(info: &mut ModuleInfo<'_>, settings: &Settings) {
+    let imported = info.module.imported.functions;
+    let scans = {
+        let info = &*info;
+        each(info, settings, |_: &mut (), position| {
+            let Ok(mut reader) = info.bodies[position].bytes.get_binary_reader_for_operators() else {
+                return Ok((Vec::new(), false));
+            };
+            reader.set_features(settings.features);
+            let scan = prescan::prescan(reader, 0);
+            Ok((scan.tail_calls, scan.tail_calls_out))
+        })
+    };
+    let Ok(scans) = scans else { return };
+    let mut callers: Vec<Vec<u32>> = vec![Vec::new(); info.module.functions.len()];
+    let mut work = Vec::new();
+    for (position, (calls, out)) in scans.iter().enumerate() {
+        let function = imported + position as u32;
+        for &callee in calls.iter().filter(|&&callee| callee >= imported) {
+            if let Some(callers) = callers.get_mut(callee as usize) {
+                callers.push(function);
+            }
+        }
+        if *out || calls.iter().any(|&callee| callee < imported) {
+            work.push(function);
+        }
+    }
+    while let Some(function) = work.pop() {
+        let Some(description) = info.module.functions.get_mut(function as usize) else { continue };
+        if !std::mem::replace(&mut description.leaves, true) {
+            work.append(&mut callers[function as usize]);
+        }
+    }
+}
+
+/// Does `job` for each defined function; results in order, or the error with the lowest index.
+fn each<W, T, F>(info: &ModuleInfo<'_>, settings: &Settings, job: F) -> Result<Vec<T>>
+where
+    W: Default + Send,
+    T: Send,
+    F: Fn(&mut W, usize) -> Result<T> + Sync,
+{
+    let count = info.bodies.len();
+    // Functions behind the first known error need not be looked at.
+    let first_error = AtomicUsize::new(usize::MAX);
+    let one = |worker: &mut W, position: usize| {
+        if position > first_error.load(Ordering::Relaxed) {
+            return None;
+        }
+        let result = job(worker, position);
+        if result.is_err() {
+            first_error.fetch_min(position, Ordering::Relaxed);
+        }
+        Some(result)
+    };
+    let results = all(info, settings, count, one);
+    let mut found = Vec::with_capacity(count);
+    for result in results {
+        match result {
+            Some(result) => found.push(result?),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(feature = "parallel")]
+fn all<W: Default + Send, T: Send>(
+    info: &ModuleInfo<'_>,
+    settings: &Settings,
+    count: usize,
+    one: impl Fn(&mut W, usize) -> Option<Result<T>> + Sync,
+) -> Vec<Option<Result<T>>> {
+    use rayon::prelude::*;
+    let bytes: usize = info.bodies.iter().map(|body| body.bytes.as_bytes().len()).sum();
+    let run = || (0..count).into_par_iter().map_init(W::default, &one).collect();
+    match settings.threads {
+        Some(1) => sequential(count, one),
+        _ if bytes < PARALLEL_BYTES => sequential(count, one),
+        None => run(),
+        Some(threads) => match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+            Ok(pool) => pool.install(run),
+            Err(_) => sequential(count, one),
+        },
+    }
+}
+
+#[cfg(not(feature = "parallel"))]
+fn all<W: Default, T>(
+    _: &ModuleInfo<'_>,
+    _: &Settings,
+    count: usize,
+    one: impl Fn(&mut W, usize) -> Option<Result<T>>,
+) -> Vec<Option<Result<T>>> {
+    sequential(count, one)
+}
+
+fn sequential<W: Default, T>(
+    count: usize,
+    one: impl Fn(&mut W, usize) -> Option<Result<T>>,
+) -> Vec<Option<Result<T>>> {
+    let mut worker = W::default();
+    (0..count).map(|position| one(&mut worker, position)).collect()
+}

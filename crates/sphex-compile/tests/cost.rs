@@ -1,0 +1,219 @@
+//! The worst cases: four times the input may take at most 4.6 times the steps.
+
+use sphex_compile::{Settings, translate_module};
+use wasm_encoder::{
+    BlockType, CodeSection, Function, FunctionSection, InstructionSink, MemorySection, MemoryType, Module,
+    TypeSection, ValType,
+};
+
+/// A module of one function with these locals.
+fn module(params: u32, results: u32, locals: u32, body: impl FnOnce(&mut InstructionSink<'_>)) -> Vec<u8> {
+    let mut types = TypeSection::new();
+    types.ty().function(vec![ValType::I32; params as usize], vec![ValType::I32; results as usize]);
+    let mut functions = FunctionSection::new();
+    functions.function(0);
+    let mut memories = MemorySection::new();
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    let mut function = Function::new([(locals, ValType::I32)]);
+    let mut sink = function.instructions();
+    body(&mut sink);
+    sink.end();
+    let mut code = CodeSection::new();
+    code.function(&function);
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&memories).section(&code);
+    module.finish()
+}
+
+/// Steps of translation and placement, and whether the locals went to slots.
+fn steps(wasm: &[u8]) -> (u64, bool) {
+    let (mut steps, mut slots) = (0, false);
+    let mut scratch = sphex_codegen::opt::place::Scratch::default();
+    translate_module(wasm, &Settings::default(), |_, mut translation| {
+        steps += translation.steps;
+        slots |= translation.slots_mode;
+        sphex_codegen::opt::place::place(&mut translation.func, &mut scratch);
+        // What stands in the function must not be more than the steps that made it.
+        assert!(translation.func.insts.len() as u64 <= 64 * translation.steps + 10_000);
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+    (steps, slots)
+}
+
+fn check(name: &str, n: u32, expect_slots: bool, make: impl Fn(u32) -> Vec<u8>) {
+    let ((small, _), (large, slots)) = (steps(&make(n)), steps(&make(4 * n)));
+    println!("{name}: {small} steps at {n}, {large} at {}, slots {slots}", 4 * n);
+    assert!(large as f64 <= 4.6 * small as f64, "{name}: {small} steps at {n}, {large} at {}", 4 * n);
+    assert_eq!(slots, expect_slots, "{name}");
+}
+
+#[test]
+fn many_blocks() {
+    check("100,000 blocks", 25_000, false, |n| {
+        module(1, 1, 0, |f| {
+            for _ in 0..n {
+                f.block(BlockType::Empty).local_get(0).br_if(0).i32_const(1).local_set(0).end();
+            }
+            f.local_get(0);
+        })
+    });
+}
+
+#[test]
+fn one_long_block() {
+    check("1,000,000 instructions", 250_000, false, |n| {
+        module(1, 1, 0, |f| {
+            f.local_get(0);
+            for _ in 0..n / 2 {
+                f.local_get(0).i32_add();
+            }
+        })
+    });
+}
+
+#[test]
+fn many_locals_and_branches() {
+    check("50,000 locals, 50,000 branches", 12_000, true, |n| {
+        module(1, 1, n, |f| {
+            f.block(BlockType::Empty);
+            for local in 1..=n {
+                f.local_get(0).local_set(local).local_get(local).br_if(0);
+            }
+            f.end().local_get(n);
+        })
+    });
+    // Nothing is written between the branches: no slots are needed.
+    check("50,000 locals, 50,000 branches, few writes", 12_000, false, |n| {
+        module(1, 1, n, |f| {
+            for local in 1..=n {
+                f.local_get(0).local_set(local);
+            }
+            f.block(BlockType::Empty);
+            for local in 1..=n {
+                f.local_get(local).br_if(0);
+            }
+            f.end().local_get(n);
+        })
+    });
+}
+
+#[test]
+fn a_large_table() {
+    check("br_table of 100,000 targets", 25_000, false, |n| {
+        module(1, 1, 1, |f| {
+            f.block(BlockType::Empty).block(BlockType::Empty);
+            f.i32_const(5).local_set(1);
+            f.local_get(0).br_table((0..n).map(|k| k % 2).collect::<Vec<u32>>(), 0);
+            f.end().i32_const(1).local_set(1).end().local_get(1);
+        })
+    });
+    check("br_table out of 100,000 blocks", 25_000, false, |n| {
+        module(1, 1, 1, |f| {
+            (0..n).for_each(|_| {
+                f.block(BlockType::Empty);
+            });
+            f.local_get(0).br_table((0..n).collect::<Vec<u32>>(), 0);
+            (0..n).for_each(|k| {
+                f.end().i32_const(k as i32).local_set(1);
+            });
+            f.local_get(1);
+        })
+    });
+}
+
+#[test]
+fn nested_loops_with_locals() {
+    check("10,000 loops, 10,000 locals", 2_500, true, |n| {
+        module(1, 1, n, |f| {
+            (0..n).for_each(|_| {
+                f.loop_(BlockType::Empty);
+            });
+            (1..=n).for_each(|local| {
+                f.local_get(0).local_set(local);
+            });
+            (0..n).for_each(|k| {
+                f.local_get(0).br_if(if k + 1 < n { k % 2 } else { 0 }).end();
+            });
+            f.local_get(n);
+        })
+    });
+}
+
+#[test]
+fn nested_blocks() {
+    check("100,000 nested blocks", 25_000, false, |n| {
+        module(1, 1, 1, |f| {
+            (0..n).for_each(|_| {
+                f.block(BlockType::Empty);
+            });
+            f.local_get(0).local_set(1);
+            (0..n).for_each(|_| {
+                f.local_get(0).br_if(0).end();
+            });
+            f.local_get(1);
+        })
+    });
+    check("100,000 br_tables in nested blocks", 25_000, false, |n| {
+        module(1, 1, 1, |f| {
+            (0..n).for_each(|_| {
+                f.block(BlockType::Empty)
+                    .local_get(0)
+                    .if_(BlockType::Empty)
+                    .local_get(0)
+                    .br_table([0, 1], 0)
+                    .end();
+            });
+            (0..n).for_each(|_| {
+                f.end();
+            });
+            f.local_get(1);
+        })
+    });
+}
+
+#[test]
+fn a_call_with_many_arguments() {
+    // Wasm allows 1,000 parameters: the count of calls grows.
+    check("calls with 1,000 arguments", 50, false, |n| {
+        module(1000, 1, 0, |f| {
+            f.i32_const(0);
+            for _ in 0..n {
+                f.drop();
+                (0..1000).for_each(|k| {
+                    f.local_get(k);
+                });
+                f.call(0);
+            }
+        })
+    });
+}
+
+#[test]
+fn branches_that_carry_too_much_are_refused() {
+    // 1,000 results a block, and a branch out of every block: the product, not the bytes, is what would be made.
+    let nested = |n: u32| {
+        module(1, 1000, 0, |f| {
+            let ty = BlockType::FunctionType(0);
+            (0..n).for_each(|_| {
+                f.local_get(0).block(ty);
+            });
+            (0..999).for_each(|_| {
+                f.local_get(0);
+            });
+            f.local_get(0).br_table((0..n).collect::<Vec<u32>>(), 0);
+            (0..n).for_each(|_| {
+                f.end().br(0);
+            });
+        })
+    };
+    let translate = |n| translate_module(&nested(n), &Settings::default(), |_, _| {});
+    assert_eq!(translate(1_000), Ok(()));
+    let error = translate(40_000).unwrap_err();
+    assert_eq!(error.to_string(), "a function whose branches carry too many values in function 0");
+}
