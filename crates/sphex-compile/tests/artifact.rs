@@ -45,7 +45,7 @@ fn an_artifact_describes_the_module() {
     let mut end = 0;
     for position in 0..10 {
         let row = view.function_row(position).unwrap();
-        assert!(row.start >= end && row.len > 0 && row.start % 16 == 0);
+        assert!(row.start >= end && row.len > 0 && row.start.is_multiple_of(16));
         assert_eq!((row.module, row.function), (0, position as u32));
         end = row.start + row.len;
     }
