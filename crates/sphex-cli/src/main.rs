@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "commands follow")]
 
+#[cfg(feature = "compiler")]
+mod clif;
 mod exit;
 mod objdump;
 mod options;

@@ -21,10 +21,46 @@ struct CommandLine {
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Work with CLIF, the text of the compiler's IR
+    #[cfg(feature = "compiler")]
+    #[command(subcommand)]
+    Clif(Clif),
     /// Show the machine code of an artifact
     Objdump(Objdump),
     /// Show every option of the groups -C -D -O -S -W, and what this machine has
     Settings(Settings),
+}
+
+/// `sphex clif`.
+#[cfg(feature = "compiler")]
+#[derive(Subcommand)]
+pub enum Clif {
+    /// Run test files
+    Test {
+        /// Say of each file how it went
+        #[arg(short, long)]
+        verbose: bool,
+        /// Files, or folders of them
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Parse, verify and print files
+    Cat {
+        /// Files, or folders of them
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Compile a file's functions to an object file
+    Compile {
+        /// The target
+        #[arg(long, default_value = "x86_64-linux")]
+        target: String,
+        /// The object file to write
+        #[arg(short)]
+        output: PathBuf,
+        /// The file
+        file: PathBuf,
+    },
 }
 
 /// `sphex objdump`.
@@ -53,6 +89,8 @@ impl Command {
     /// Does it.
     pub fn execute(self) -> Result {
         match self {
+            #[cfg(feature = "compiler")]
+            Command::Clif(options) => crate::clif::execute(&options),
             Command::Objdump(options) => crate::objdump::execute(&options),
             Command::Settings(_) => crate::settings::execute(),
         }
