@@ -175,8 +175,10 @@ fn every_pointer_is_checked() {
         memory[8] = 60;
         memory[12] = 5;
         memory[62..].copy_from_slice(b"nl");
+        let before = memory;
         let outcome = call(&mut builder.build(), &mut GuestMemory::new(&mut memory));
         assert_eq!(outcome, Err(Fault::Errno(Errno::Fault)), "{name} ({number})");
+        assert_eq!(memory, before, "{name} ({number}) wrote before it checked");
     }
     // Nothing was made before the pointers were looked at.
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
@@ -385,14 +387,14 @@ fn an_interrupt_ends_every_wait() {
         ("write", |guest, _, right, _| {
             // The pipe takes some, then no more.
             loop {
-                guest.call(|c, m| p1::fd_write(c, m, right, 0x20, 1, 0))?;
+                guest.call(|c, m| p1::fd_write(c, m, right, 0x20, 16, 0))?;
                 assert_ne!(guest.u32(0), 0);
             }
         }),
         ("receive", |guest, _, _, socket| guest.call(|c, m| p1::sock_recv(c, m, socket, 0x20, 1, 0, 0, 4))),
         ("send", |guest, _, _, socket| {
             loop {
-                guest.call(|c, m| p1::sock_send(c, m, socket, 0x20, 1, 0, 0))?;
+                guest.call(|c, m| p1::sock_send(c, m, socket, 0x20, 16, 0, 0))?;
             }
         }),
     ];
@@ -404,7 +406,8 @@ fn an_interrupt_ends_every_wait() {
             let mut guest = Guest::with(builder.build(), Path::new("/"));
             let (left, right) = pipes();
             let (left, right) = (push(&mut guest, left, Rights::FILE), push(&mut guest, right, Rights::FILE));
-            guest.put(0x20, &[0, 0x40, 0, 0, 0, 0x80]);
+            // Sixteen times 32 KiB: more than a pipe or a socket takes at once.
+            guest.put(0x20, &[0, 0x40, 0, 0, 0, 0x80, 0, 0].repeat(16));
             let interrupt = guest.ctx.interrupt().unwrap();
             let start = Instant::now();
             let firing = interrupt.clone();
