@@ -142,25 +142,38 @@ impl<'f> Select<'f> {
     }
 
     fn make_blocks(&mut self) {
-        let mut reachable = EntitySet::new();
-        for &block in &self.facts.postorder {
-            reachable.insert(block);
-        }
         let Some(entry) = self.func.entry() else { return };
         let entered = self.facts.postorder.iter().any(|&block| self.func.successors(block).contains(&entry));
         if entered {
             self.outer_entry = Some(self.machine.add_block(false));
         }
-        for cold in [false, true] {
-            for k in 0..self.func.layout.len() {
-                let block = self.func.layout[k];
-                let is_cold = self.func.blocks[block].cold && k != 0;
-                if reachable.contains(block) && is_cold == cold {
-                    self.blocks[block] = self.machine.add_block(cold);
-                    self.make_edges(block, cold);
-                }
+        for block in self.block_order(entry) {
+            let cold = self.func.blocks[block].cold && block != entry;
+            self.blocks[block] = self.machine.add_block(cold);
+            self.make_edges(block, cold);
+        }
+    }
+
+    /// The function's own order of blocks if each stands behind one of its predecessors, else reverse postorder, where
+    /// that is always so: the allocator's checker relies on it.
+    fn block_order(&self, entry: Block) -> Vec<Block> {
+        let mut reachable = EntitySet::new();
+        for &block in &self.facts.postorder {
+            reachable.insert(block);
+        }
+        let layout = self.func.layout.iter().copied().filter(|&block| reachable.contains(block));
+        let order: Vec<Block> = layout.collect();
+        let mut entered = EntitySet::new();
+        entered.insert(entry);
+        for &block in &order {
+            if !entered.contains(block) {
+                return self.facts.postorder.iter().rev().copied().collect();
+            }
+            for successor in self.func.successors(block) {
+                entered.insert(successor);
             }
         }
+        order
     }
 
     fn make_edges(&mut self, block: Block, cold: bool) {

@@ -321,6 +321,8 @@ struct UpdateRows {
 fn imm_for(ty: Type, constant: i64) -> Option<i32> {
     match ty.bits() {
         64 => i32::try_from(constant).ok(),
+        8 => Some(i32::from(constant as i8)),
+        16 => Some(i32::from(constant as i16)),
         _ => Some(constant as i32),
     }
 }
