@@ -1,12 +1,13 @@
 //! Preview 1: the 46 functions of `wasi_snapshot_preview1`.
 //!
-//! *Needs* a [`WasiCtx`] and a [`GuestMemory`]; nothing here knows an engine, and one file alone binds the functions to
+//! *Needs* a [`WasiCtx`] and a [`GuestMemory`]; nothing here knows an engine, and `link` alone binds the functions to
 //! one. *Gives*, per function, a Rust function with the parameters of the witx, numbers as the guest passes them, results
 //! through pointers. They check in this order: the descriptor (EBADF), its kind and rights, flags (EINVAL), pointers
 //! (EFAULT); only then has a call any effect, so a bad result pointer never costs the guest data.
 
 mod args;
 mod fd;
+mod link;
 mod memory;
 mod path;
 mod poll;
@@ -20,6 +21,7 @@ pub use fd::{
     fd_filestat_get, fd_filestat_set_size, fd_filestat_set_times, fd_pread, fd_prestat_dir_name,
     fd_prestat_get, fd_pwrite, fd_read, fd_readdir, fd_renumber, fd_seek, fd_sync, fd_tell, fd_write,
 };
+pub use link::{MODULE, add_to_linker};
 pub use memory::{GuestMemory, MAX_BUFFERS, MAX_PATH};
 pub use path::{
     path_create_directory, path_filestat_get, path_filestat_set_times, path_link, path_open, path_readlink,
