@@ -18,32 +18,45 @@ pub(crate) fn to_wasm(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
 }
 
 /// The compiler's settings for a configuration.
-pub(crate) fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config) -> Result<Settings> {
     let compile = &config.compile;
-    Settings {
-        memory: MemorySettings {
-            reservation: compile.memory_reservation,
-            guard: compile.memory_guard,
-            explicit_checks: compile.explicit_checks,
-        },
-        interruption: compile.interruption,
-        spectre: compile.spectre,
-        optimize: compile.optimize,
-        inlining: compile.inlining,
-        threads: config.host.compile_threads,
-        ..Settings::default()
+    let mut settings = match &compile.target {
+        None => Settings::host(),
+        Some(name) => {
+            let target = sphex_codegen::settings::Target::parse(name).ok_or_else(|| {
+                Error::new(ErrorKind::Argument, format!("no such target: {name}; expected x86_64-linux"))
+            })?;
+            Settings::for_target(target)
+        }
+    };
+    settings.memory = MemorySettings {
+        reservation: compile.memory_reservation,
+        guard: compile.memory_guard,
+        explicit_checks: compile.explicit_checks,
+    };
+    settings.interruption = compile.interruption;
+    settings.spectre = compile.spectre;
+    settings.optimize = compile.optimize;
+    settings.inlining = compile.inlining;
+    settings.debug_info = compile.debug_info;
+    settings.threads = config.host.compile_threads;
+    for (name, value) in &compile.options {
+        settings
+            .set(name, value.as_deref())
+            .map_err(|error| Error::with_source(ErrorKind::Argument, error.to_string(), error))?;
     }
+    Ok(settings)
 }
 
 /// Compiles wasm to an artifact.
 pub(crate) fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
-    sphex_compile::validate(wasm, &settings(engine.config())).map_err(|error| {
+    let settings = settings(engine.config())?;
+    sphex_compile::compile_module(wasm, &settings).map_err(|error| {
         let kind = match &error {
             CompileError::Unsupported { .. } => ErrorKind::Unsupported,
             CompileError::TooLarge { .. } => ErrorKind::Limit,
             _ => ErrorKind::Invalid,
         };
         Error::with_source(kind, error.to_string(), error)
-    })?;
-    Err(Error::new(ErrorKind::Unsupported, "this build has no code generator yet"))
+    })
 }

@@ -28,6 +28,13 @@ pub struct Compile {
     pub optimize: bool,
     /// Copy small leaf functions into their callers.
     pub inlining: bool,
+    /// Keep a module's debug information, for files and lines in backtraces.
+    pub debug_info: bool,
+    /// What to compile for: `x86_64-linux` or a triple, with its baseline CPU. `None` is this machine and its CPU.
+    pub target: Option<String>,
+    /// Further settings of the compiler, by name: CPU features (`has_avx2`, with the value `false` to leave one out) and
+    /// flags of the code generator.
+    pub options: Vec<(String, Option<String>)>,
 }
 
 /// What decides how code is run.
@@ -51,6 +58,9 @@ impl Default for Compile {
             spectre: true,
             optimize: true,
             inlining: true,
+            debug_info: true,
+            target: None,
+            options: Vec::new(),
         }
     }
 }
@@ -77,6 +87,8 @@ impl Config {
                 "memory_reservation or memory_guard: larger than any address space",
             ));
         }
+        #[cfg(feature = "compiler")]
+        crate::compiler::settings(self)?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Without the feature `compiler` there is no code generator in the crate; it runs artifacts that one with it has made.
 //!
-//! ```no_run
+//! ```
 //! # #[cfg(feature = "compiler")] fn main() -> sphex::Result<()> {
 //! use sphex::{Engine, Linker, Module, Store};
 //!
@@ -36,6 +36,8 @@ mod externref;
 mod externs;
 mod func;
 mod instance;
+#[cfg(feature = "compiler")]
+pub mod jit;
 mod limits;
 mod linker;
 mod matching;

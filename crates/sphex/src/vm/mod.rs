@@ -18,6 +18,8 @@ pub(crate) mod code;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod instance;
+#[cfg(feature = "compiler")]
+pub(crate) mod jit;
 pub(crate) mod memory;
 pub(crate) mod store;
 pub(crate) mod stubs;
