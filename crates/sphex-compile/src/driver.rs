@@ -47,7 +47,7 @@ pub fn compile_module(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
 fn compile(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
     let target = settings.artifact_target();
     let mut info = module::parse(wasm, settings)?;
-    find_leaving(&mut info, settings);
+    look_ahead(&mut info, settings);
     let inputs =
         each(&info, settings, |worker, position| compile_function(&info, settings, position, worker))?;
     let linked = link::link(target, &inputs)?;
@@ -153,25 +153,27 @@ fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) ->
     CompileError::Codegen { function, message: error.to_string() }
 }
 
-/// Sets `leaves` of every function that may come back in another instance: it tail-calls out of this one, or a
-/// function that does. Linear in bodies and tail calls.
-fn find_leaving(info: &mut ModuleInfo<'_>, settings: &Settings) {
+/// Looks at all bodies once: which functions may be inlined, and which may come back in another instance, because they
+/// tail-call out of this one or a function that does. Linear in bodies and tail calls.
+pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
     let imported = info.module.imported.functions;
     let scans = {
         let info = &*info;
-        each(info, settings, |_: &mut (), position| {
+        each(info, settings, |scratch: &mut translate::Scratch, position| {
             let Ok(mut reader) = info.bodies[position].bytes.get_binary_reader_for_operators() else {
-                return Ok((Vec::new(), false));
+                return Ok((Vec::new(), false, None));
             };
             reader.set_features(settings.features);
-            let scan = prescan::prescan(reader, 0);
-            Ok((scan.tail_calls, scan.tail_calls_out))
+            let mut scan = prescan::prescan(reader, 0);
+            let (calls, out) = (std::mem::take(&mut scan.tail_calls), scan.tail_calls_out);
+            let inline = translate::candidate(info, settings, position, &scan, scratch);
+            Ok((calls, out, inline.then_some(scan)))
         })
     };
     let Ok(scans) = scans else { return };
     let mut callers: Vec<Vec<u32>> = vec![Vec::new(); info.module.functions.len()];
     let mut work = Vec::new();
-    for (position, (calls, out)) in scans.iter().enumerate() {
+    for (position, (calls, out, _)) in scans.iter().enumerate() {
         let function = imported + position as u32;
         for &callee in calls.iter().filter(|&&callee| callee >= imported) {
             if let Some(callers) = callers.get_mut(callee as usize) {
@@ -188,6 +190,7 @@ fn find_leaving(info: &mut ModuleInfo<'_>, settings: &Settings) {
             work.append(&mut callers[function as usize]);
         }
     }
+    info.inlinable = scans.into_iter().map(|(_, _, scan)| scan).collect();
 }
 
 /// Does `job` for each defined function; results in order, or the error with the lowest index.

@@ -27,7 +27,8 @@ pub fn translate_function(
     function: u32,
     settings: &Settings,
 ) -> Result<Translation, CompileError> {
-    let info = module::parse(wasm, settings)?;
+    let mut info = module::parse(wasm, settings)?;
+    driver::look_ahead(&mut info, settings);
     let position = function.checked_sub(info.module.imported.functions).map(|position| position as usize);
     match position.filter(|&position| position < info.bodies.len()) {
         Some(position) => translate::translate(&info, settings, position, &mut translate::Scratch::default()),
@@ -41,7 +42,8 @@ pub fn translate_module(
     settings: &Settings,
     mut visit: impl FnMut(u32, Translation),
 ) -> Result<(), CompileError> {
-    let info = module::parse(wasm, settings)?;
+    let mut info = module::parse(wasm, settings)?;
+    driver::look_ahead(&mut info, settings);
     let mut scratch = translate::Scratch::default();
     for position in 0..info.bodies.len() {
         let translation = translate::translate(&info, settings, position, &mut scratch)?;

@@ -6,6 +6,7 @@
 
 use crate::error::{CompileError, FunctionName};
 use crate::settings::Settings;
+use crate::translate::prescan::Prescan;
 use sphex_artifact::module as desc;
 use sphex_artifact::types::{FuncType, GlobalType, MemoryType, RefType, TableType, ValType};
 use sphex_artifact::vmctx::VmLayout;
@@ -39,6 +40,8 @@ pub(crate) struct ModuleInfo<'a> {
     pub(crate) debug: Vec<(&'a str, &'a [u8])>,
     /// Where everything stands in a vmctx.
     pub(crate) layout: VmLayout,
+    /// Of each defined function that may be inlined, what the prescan said of it.
+    pub(crate) inlinable: Vec<Option<Prescan>>,
 }
 
 impl ModuleInfo<'_> {
@@ -398,6 +401,7 @@ impl<'a> Reader<'a> {
             names: self.names,
             debug: self.debug,
             layout,
+            inlinable: Vec::new(),
         })
     }
 }

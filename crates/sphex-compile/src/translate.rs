@@ -9,13 +9,17 @@
 mod calls;
 mod context;
 mod control;
+mod inline;
 mod locals;
 mod memory;
 mod numeric;
 mod operators;
 pub(crate) mod prescan;
+
 mod tables;
 mod variables;
+
+pub(crate) use inline::candidate;
 
 use crate::error::CompileError;
 use crate::module::{Body, ModuleInfo};
@@ -30,7 +34,9 @@ use sphex_ir::{
     AbiParam, Builder, CallConv, ExternalName, Function, Purpose, Signature, SrcLoc, StackSlot,
     StackSlotData, Type, Value, types,
 };
-use wasmparser::{FrameKind, FrameStack, FuncValidator, FuncValidatorAllocations, ValidatorResources};
+use wasmparser::{
+    BinaryReader, FrameKind, FrameStack, FuncValidator, FuncValidatorAllocations, ValidatorResources,
+};
 
 /// Namespace of wasm functions in the names of IR functions; the index is the function's.
 pub const WASM_NAMESPACE: u32 = 0;
@@ -176,6 +182,8 @@ fn translate_body(
         tables: 0,
         cost: 0,
         budget,
+        node: 0,
+        inline_bytes: inline::budget(body.bytes.as_bytes().len()),
     };
     translator.stack.clear();
     translator.frames.clear();
@@ -224,6 +232,10 @@ struct Translator<'e, 'a, 'f> {
     tables: u32,
     cost: u64,
     budget: u64,
+    /// The inline node of the body being translated; 0 is the function itself.
+    node: u32,
+    /// Bytes of bodies that may still be inlined.
+    inline_bytes: usize,
 }
 
 impl FrameStack for Translator<'_, '_, '_> {
@@ -238,16 +250,20 @@ impl<'a> Translator<'_, 'a, '_> {
         reader.set_features(self.settings.features);
         self.validator.read_locals(&mut reader)?;
         self.enter_function(reader.original_position(), body.validate.ty)?;
-        while !reader.eof() {
-            self.offset = reader.original_position();
-            self.b.set_loc(SrcLoc::at(self.offset as u32));
-            reader.visit_operator(self)??;
-        }
-        self.offset = reader.original_position();
-        reader.finish_expression(&self.validator.visitor(self.offset))?;
+        self.operators(&mut reader)?;
         let cold = std::mem::take(&mut self.cold);
         self.b.func.layout.extend(cold);
         Ok(())
+    }
+
+    fn operators(&mut self, reader: &mut BinaryReader<'a>) -> Output {
+        while !reader.eof() {
+            self.offset = reader.original_position();
+            self.b.set_loc(SrcLoc { node: self.node, offset: self.offset as u32 });
+            reader.visit_operator(self)??;
+        }
+        self.offset = reader.original_position();
+        Ok(reader.finish_expression(&self.validator.visitor(self.offset))?)
     }
 
     fn enter_function(&mut self, offset: u64, ty: u32) -> Output {
@@ -258,11 +274,19 @@ impl<'a> Translator<'_, 'a, '_> {
         let mut values = params.iter().map(|&ty| self.b.func.add_block_param(entry, ty)).collect::<Values>();
         self.cx.vmctx = values.remove(0);
         self.stack_limit();
-        for (&ty, &value) in params[1..].iter().zip(&values) {
+        self.declare_locals(&values)?;
+        self.push_function_frame(ty);
+        Ok(())
+    }
+
+    /// Gives the body's locals their first values: parameters these, others zero or null.
+    fn declare_locals(&mut self, params: &[Value]) -> Output {
+        for &value in params {
+            let ty = self.b.func.type_of(value);
             self.add_local(ty, value);
         }
         let mut zeros = [Value::NONE; 256];
-        for local in values.len() as u32..self.validator.len_locals() {
+        for local in params.len() as u32..self.validator.len_locals() {
             let Some(ty) = self.validator.get_local_type(local) else { break };
             let ty = self.val_type(ty)?;
             let key = ty.as_u8() as usize + usize::from(self.is_func_ref_local(local)) * 128;
@@ -271,7 +295,6 @@ impl<'a> Translator<'_, 'a, '_> {
             }
             self.add_local(ty, zeros[key]);
         }
-        self.push_function_frame(ty);
         Ok(())
     }
 

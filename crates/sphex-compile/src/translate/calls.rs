@@ -18,6 +18,9 @@ enum Callee {
 
 impl Translator<'_, '_, '_> {
     pub(super) fn call(&mut self, function: u32) -> Output {
+        if self.try_inline(function)? {
+            return Ok(());
+        }
         let ty = self.info.module.functions[function as usize].ty;
         let callee = self.callee(function)?;
         let args = self.pop_arguments(ty);

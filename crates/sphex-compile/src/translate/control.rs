@@ -105,6 +105,11 @@ impl Translator<'_, '_, '_> {
         self.push_frame(Kind::Body, BlockType::FuncType(ty), 0, 0);
     }
 
+    /// The frame of an inlined body: a block that `return` leaves.
+    pub(super) fn push_inlined_frame(&mut self, ty: u32) {
+        self.push_frame(Kind::Block, BlockType::FuncType(ty), 0, 0);
+    }
+
     fn arity(&self, ty: BlockType) -> (usize, usize) {
         match ty {
             BlockType::Empty => (0, 0),
@@ -344,7 +349,8 @@ impl Translator<'_, '_, '_> {
         self.stack.extend(self.b.func.block_params(join));
         self.switch_to(join);
         self.reachable = true;
-        if self.slots.is_some() {
+        // Nobody reads locals after a body's end.
+        if self.slots.is_some() || self.frames.is_empty() {
             return Ok(());
         }
         let edges = frame.edges.len() as u32;
@@ -539,7 +545,7 @@ impl Translator<'_, '_, '_> {
     }
 
     pub(super) fn return_op(&mut self) -> Output {
-        self.return_();
+        self.branch(0)?;
         self.stop();
         Ok(())
     }

@@ -38,6 +38,11 @@ impl Prescan {
         self.loops.get(ordinal).map_or(&[], |r| &self.assigned[r.start as usize..r.end as usize])
     }
 
+    /// Whether there is a loop.
+    pub(crate) fn has_loops(&self) -> bool {
+        !self.loops.is_empty()
+    }
+
     /// Whether the `ordinal`th `if` has an `else`.
     pub(crate) fn has_else(&self, ordinal: usize) -> bool {
         self.has_else.get(ordinal).copied().unwrap_or(true)

@@ -1,0 +1,15 @@
+;; Small leaves are copied into their callers; an early return goes to a join, a body that never ends stops the caller.
+(module
+  (memory 1)
+  (func $twice (param i32) (result i32) (i32.shl (local.get 0) (i32.const 1)))
+  (func $clamp (param i32 i32) (result i32) (local i32)
+    (if (i32.gt_u (local.get 0) (local.get 1)) (then (return (local.get 1))))
+    (local.set 2 (i32.load (local.get 0)))
+    (local.get 2))
+  (func $never (param i32) unreachable)
+  (func $caller (param i32) (result i32)
+    (call $clamp (call $twice (local.get 0)) (i32.const 100)))
+  (func $stops (param i32) (result i32)
+    (if (local.get 0) (then (call $never (i32.const 1))))
+    (i32.const 7))
+  (func $calls (param i32) (result i32) (call $caller (local.get 0))))
