@@ -107,6 +107,14 @@ fn a_file_system_in_memory() {
     assert_eq!(*memory.files.lock().unwrap()["a"].lock().unwrap(), b"hello");
 }
 
+/// A context goes wherever its store goes.
+#[test]
+fn a_context_may_move_to_another_thread() {
+    fn check<T: Send + Sync>() {}
+    check::<WasiCtx>();
+    check::<sphex_wasi::Interrupt>();
+}
+
 #[test]
 fn other_random_numbers() {
     struct Seven;

@@ -114,6 +114,8 @@ pub fn path_open(
     let opened = directory.open(memory.path(path, len)?, &how)?;
     let mut rights = wanted & parent.inheriting;
     let descriptor = match opened {
+        // Only a directory was asked for, and to write it.
+        Opened::Directory(_) if wanted.contains(Rights::FD_WRITE) => return Err(Errno::IsDir.into()),
         Opened::Directory(found) => {
             let inheriting = Rights::from_bits_truncate(inheriting) & parent.inheriting;
             Descriptor::directory(found, rights, inheriting)
