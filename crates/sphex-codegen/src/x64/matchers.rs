@@ -212,9 +212,11 @@ impl Lower<'_> {
     }
 
     /// The definition of `value`, if it is this operation and its only user is the one asking, so that it may be taken
-    /// in with everything that it takes in.
+    /// in with everything that it takes in. The one asking may ask twice, as a comparison does that is fused with a branch
+    /// and kept as a value besides: if it has got the value in a register once, it is not alone.
     pub(super) fn only(&self, value: Value, opcode: Opcode) -> bool {
-        self.data(value).opcode == opcode && self.select.facts.used_once(value)
+        let unseen = self.select.wanted(self.select.resolve(value)).is_none();
+        self.data(value).opcode == opcode && self.select.facts.used_once(value) && unseen
     }
 
     /// The memory that a load of exactly this type reads, taken into the instruction being emitted if that may be (R3).
