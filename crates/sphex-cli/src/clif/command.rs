@@ -4,7 +4,9 @@ use super::Outcome;
 use super::directive::{Expectation, content, invocations};
 use super::filecheck;
 use super::testfile::{TestCommand, TestFile};
-use anyhow::{Context, Result};
+use anyhow::Context as _;
+use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
+use sphex_codegen::pipeline::Context;
 use sphex_codegen::settings::{Settings, Target};
 use sphex_ir::Function;
 use sphex_ir::flow::{Cfg, Dominators};
@@ -249,14 +251,40 @@ fn optimized(_func: &Function, _settings: &Settings) -> Result<String, String> {
     Err("not supported by this build".to_string())
 }
 
-/// The disassembly of what is compiled.
-fn compiled(_func: &Function, _settings: &Settings) -> Result<String, String> {
-    Err("not supported by this build".to_string())
+/// The disassembly of what is compiled, without addresses, which would change with every other line; targets of branches
+/// are offsets in the function.
+fn compiled(func: &Function, settings: &Settings) -> Result<String, String> {
+    let mut func = func.clone();
+    let result = sphex_codegen::pipeline::compile(&mut func, settings, &mut Context::new());
+    let compiled = result.map_err(|error| error.to_string())?;
+    let mut formatter = IntelFormatter::new();
+    formatter.options_mut().set_space_after_operand_separator(true);
+    formatter.options_mut().set_branch_leading_zeros(false);
+    formatter.options_mut().set_hex_prefix("0x");
+    formatter.options_mut().set_hex_suffix("");
+    let mut out = String::new();
+    for instruction in Decoder::with_ip(64, &compiled.code, 0, DecoderOptions::NONE).iter() {
+        formatter.format(&instruction, &mut out);
+        out.push('\n');
+    }
+    Ok(out)
 }
 
 /// `sphex clif compile`.
-pub fn compile_file(file: &Path, _target: &str, _output: &Path) -> Result<()> {
+pub fn compile_file(file: &Path, target: &str, output: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let _ = text;
-    anyhow::bail!("not supported by this build")
+    let parsed = TestFile::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let target = Target::parse(target)
+        .with_context(|| format!("unknown target: expected x86_64-linux, found {target}"))?;
+    let mut settings = Settings::new(target);
+    for (name, value) in &parsed.settings {
+        settings.set(name, value.as_deref()).with_context(|| file.display().to_string())?;
+    }
+    let mut functions: Vec<Function> = parsed.functions.into_iter().map(|f| f.function).collect();
+    for func in &functions {
+        verify(func).with_context(|| file.display().to_string())?;
+    }
+    let object = sphex_codegen::object::compile_object(&mut functions, &settings)
+        .with_context(|| file.display().to_string())?;
+    std::fs::write(output, object).with_context(|| format!("cannot write {}", output.display()))
 }
