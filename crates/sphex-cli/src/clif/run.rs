@@ -89,39 +89,77 @@ fn judge(jit: &mut Jit, call: &Invocation) -> Result<Option<String>, String> {
     }
 }
 
-/// The file's functions, and those of the library that they name without defining: each is one instruction.
+/// The file's functions, and those of the library that it may call and does not define: each hands its arguments to a
+/// function of this process.
 fn with_library(file: &TestFile<'_>) -> Result<Vec<Function>, String> {
     let mut functions: Vec<Function> = file.functions.iter().map(|f| f.function.clone()).collect();
     let defined: HashSet<String> = functions.iter().map(|f| f.name.to_string()).collect();
-    let mut wanted: Vec<String> = functions
-        .iter()
-        .flat_map(|f| f.ext_funcs.values())
-        .map(|ext| ext.name.to_string())
-        .filter(|name| !defined.contains(name))
-        .collect();
-    wanted.sort();
-    wanted.dedup();
-    for name in wanted {
-        let Some(text) = library_function(&name) else { continue };
-        functions.extend(parse_functions(&text).map_err(|error| error.to_string())?);
+    let text = file.text.to_lowercase();
+    for (_, names, params, address) in library::FUNCTIONS.iter().filter(|row| text.contains(row.0)) {
+        for name in names.iter().filter(|name| !defined.contains(**name)) {
+            let stub = library_stub(name, params, address());
+            functions.extend(parse_functions(&stub).map_err(|error| error.to_string())?);
+        }
     }
     Ok(functions)
 }
 
-fn library_function(name: &str) -> Option<String> {
-    let ty = match name.get(name.len().checked_sub(3)?..)? {
-        "F32" => "f32",
-        "F64" => "f64",
-        _ => return None,
-    };
-    let opcode = match &name[1..name.len() - 3] {
-        "Ceil" => "ceil",
-        "Floor" => "floor",
-        "Trunc" => "trunc",
-        "Nearest" => "nearest",
-        _ => return None,
-    };
-    Some(format!(
-        "function {name}({ty}) -> {ty} {{\nblock0(v0: {ty}):\n    v1 = {opcode} v0\n    return v1\n}}\n"
-    ))
+/// CLIF that calls the function at an address; all parameters and the result are of one type.
+fn library_stub(name: &str, params: &[&str], address: usize) -> String {
+    let ty = params[0];
+    let types = params.join(", ");
+    let args: Vec<String> = (0..params.len()).map(|k| format!("v{k}")).collect();
+    let typed: Vec<String> = args.iter().map(|arg| format!("{arg}: {ty}")).collect();
+    format!(
+        "function {name}({types}) -> {ty} system_v {{
+    sig0 = ({types}) -> {ty} system_v
+block0({}):
+    v10 = iconst.i64 {address}
+    v11 = call_indirect sig0, v10({})
+    return v11
+}}
+",
+        typed.join(", "),
+        args.join(", ")
+    )
+}
+
+/// The library's functions, under CLIF's names and C's.
+mod library {
+    /// Family, names, parameter types, address.
+    type Row = (&'static str, &'static [&'static str], &'static [&'static str], fn() -> usize);
+
+    macro_rules! function {
+        ($name:ident, $ty:ty, [$($param:ident),*], $body:expr) => {
+            pub(super) extern "C" fn $name($($param: $ty),*) -> $ty {
+                $body
+            }
+        };
+    }
+    function!(ceil32, f32, [x], x.ceil());
+    function!(ceil64, f64, [x], x.ceil());
+    function!(floor32, f32, [x], x.floor());
+    function!(floor64, f64, [x], x.floor());
+    function!(trunc32, f32, [x], x.trunc());
+    function!(trunc64, f64, [x], x.trunc());
+    function!(nearest32, f32, [x], x.round_ties_even());
+    function!(nearest64, f64, [x], x.round_ties_even());
+    function!(fma32, f32, [x, y, z], x.mul_add(y, z));
+    function!(fma64, f64, [x, y, z], x.mul_add(y, z));
+
+    const F32: &[&str] = &["f32"];
+    const F64: &[&str] = &["f64"];
+
+    pub(super) static FUNCTIONS: [Row; 10] = [
+        ("ceil", &["%CeilF32", "%ceilf"], F32, || ceil32 as *const () as usize),
+        ("ceil", &["%CeilF64", "%ceil"], F64, || ceil64 as *const () as usize),
+        ("floor", &["%FloorF32", "%floorf"], F32, || floor32 as *const () as usize),
+        ("floor", &["%FloorF64", "%floor"], F64, || floor64 as *const () as usize),
+        ("trunc", &["%TruncF32", "%truncf"], F32, || trunc32 as *const () as usize),
+        ("trunc", &["%TruncF64", "%trunc"], F64, || trunc64 as *const () as usize),
+        ("nearest", &["%NearestF32", "%nearbyintf"], F32, || nearest32 as *const () as usize),
+        ("nearest", &["%NearestF64", "%nearbyint"], F64, || nearest64 as *const () as usize),
+        ("fma", &["%FmaF32", "%fmaf"], &["f32", "f32", "f32"], || fma32 as *const () as usize),
+        ("fma", &["%FmaF64", "%fma"], &["f64", "f64", "f64"], || fma64 as *const () as usize),
+    ];
 }
