@@ -50,7 +50,8 @@ fn every_file_verifies_and_printing_is_a_fixed_point() {
         };
         for func in parsed.functions {
             functions += 1;
-            if let Err(errors) = verify(&func.function) {
+            let invalid = file.components().any(|c| c.as_os_str() == "verify");
+            if !invalid && let Err(errors) = verify(&func.function) {
                 failures.push(format!("{}: {errors}", file.display()));
             }
             let once = func.function.to_string();
