@@ -3,24 +3,38 @@
 mod groups;
 mod values;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::exit::Result;
-pub use groups::list;
+pub use groups::{Groups, Options, list};
+pub use values::{Directory, Preload, Variable};
 
 /// Runs WebAssembly: compiles it with its own compiler, and runs the result.
 #[derive(Parser)]
-#[command(name = "sphex", version)]
+#[command(name = "sphex", version, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(override_usage = "sphex [OPTIONS] <FILE> [ARGS]...\n       sphex <COMMAND>")]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
 }
 
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Run a program (the default: `sphex FILE` does the same)
+    Run(Run),
+    /// Compile a module to an artifact
+    #[cfg(feature = "compiler")]
+    Compile(Compile),
+    /// Run test scripts in the official format
+    #[cfg(feature = "compiler")]
+    Wast(Wast),
     /// Work with CLIF, the text of the compiler's IR
     #[cfg(feature = "compiler")]
     #[command(subcommand)]
@@ -29,6 +43,61 @@ pub enum Command {
     Objdump(Objdump),
     /// Show every option of the groups -C -D -O -S -W, and what this machine has
     Settings(Settings),
+}
+
+/// `sphex run`.
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub groups: Groups,
+    /// Call this exported function instead of running the program: `f`, with values after FILE, or `f(1, 2)`
+    #[arg(long, value_name = "FUNCTION")]
+    pub invoke: Option<String>,
+    /// Give the guest a directory; `::ro` makes it read-only
+    #[arg(long = "dir", value_name = "HOST[::GUEST][::ro]")]
+    pub dirs: Vec<Directory>,
+    /// Set an environment variable of the guest; without `=`, to the value it has here
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<Variable>,
+    /// Instantiate another module first; its exports are imports under this name
+    #[arg(long = "preload", value_name = "NAME=FILE")]
+    pub preloads: Vec<Preload>,
+    /// The name under which the guest sees itself (default: FILE's last part)
+    #[arg(long, value_name = "NAME")]
+    pub argv0: Option<String>,
+    /// Accept artifacts: they are native code, and nothing protects from a malicious one
+    #[arg(long)]
+    pub allow_precompiled: bool,
+    /// The program (.wasm, .wat, an artifact, or `-` for standard input); all after it belongs to the guest
+    #[arg(value_name = "FILE [ARGS]", trailing_var_arg = true)]
+    pub file_and_args: Vec<OsString>,
+}
+
+/// `sphex compile`.
+#[cfg(feature = "compiler")]
+#[derive(Args)]
+pub struct Compile {
+    #[command(flatten)]
+    pub groups: Groups,
+    /// The machine to compile for: `x86_64-linux`, or a full triple. Named, it means the baseline CPU; else this one
+    #[arg(long)]
+    pub target: Option<String>,
+    /// Where the artifact goes (default: FILE with the ending .cwasm)
+    #[arg(short, long, value_name = "OUT")]
+    pub output: Option<PathBuf>,
+    /// The module (.wasm, .wat, or `-` for standard input)
+    pub file: Option<PathBuf>,
+}
+
+/// `sphex wast`.
+#[cfg(feature = "compiler")]
+#[derive(Args)]
+pub struct Wast {
+    #[command(flatten)]
+    pub groups: Groups,
+    /// The scripts
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 /// `sphex clif`.
@@ -82,13 +151,19 @@ pub struct Settings {}
 
 /// Parses this process's command line. Does not return for help, and for what clap finds wrong.
 pub fn parse() -> Result<Command> {
-    Ok(CommandLine::parse().command)
+    let line = CommandLine::parse();
+    Ok(line.command.unwrap_or(Command::Run(line.run)))
 }
 
 impl Command {
     /// Does it.
     pub fn execute(self) -> Result {
         match self {
+            Command::Run(options) => crate::run::execute(&options),
+            #[cfg(feature = "compiler")]
+            Command::Compile(options) => crate::compile::execute(&options),
+            #[cfg(feature = "compiler")]
+            Command::Wast(options) => crate::wast::execute(&options),
             #[cfg(feature = "compiler")]
             Command::Clif(options) => crate::clif::execute(&options),
             Command::Objdump(options) => crate::objdump::execute(&options),

@@ -99,8 +99,12 @@ impl Settings {
         }
     }
 
-    /// Sets one by name: those of memories and of this page, else the code generator's (`opt_level`, `has_avx2`, ...).
+    /// Sets one by name: those of memories and of this page, proposals (`wasm-tail-call`), else the code generator's
+    /// (`opt_level`, `has_avx2`, ...).
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
+        if let Some(proposal) = name.strip_prefix("wasm-") {
+            return self.set_proposal(proposal, value);
+        }
         let number = |expected| {
             value.and_then(|text| text.parse().ok()).ok_or_else(|| SettingError::Value {
                 name: name.into(),
@@ -140,6 +144,24 @@ impl Settings {
                 false
             }
         };
+        Ok(())
+    }
+
+    fn set_proposal(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
+        let flag = WasmFeatures::from_name(&name.replace('-', "_").to_uppercase())
+            .ok_or_else(|| SettingError::Unknown(name.into()))?;
+        let on = match value {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                return Err(SettingError::Value {
+                    name: name.into(),
+                    expected: "true or false",
+                    found: other.into(),
+                });
+            }
+        };
+        self.features.set(flag, on);
         Ok(())
     }
 

@@ -60,3 +60,12 @@ pub(crate) fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
         Error::with_source(kind, error.to_string(), error)
     })
 }
+
+impl Engine {
+    /// Validates a module, of any proposal that the validator knows, without compiling it.
+    pub fn validate(&self, wasm: &[u8]) -> Result<()> {
+        let settings = settings(self.config())?;
+        sphex_compile::validate(wasm, &settings)
+            .map_err(|error| Error::with_source(ErrorKind::Invalid, error.to_string(), error))
+    }
+}

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
+use sphex_artifact::Target;
+use sphex_artifact::target::X64_FEATURES;
 
 use super::values::{duration, number, switch};
 use crate::exit::{Failure, Result};
@@ -39,6 +41,12 @@ pub struct Options {
     pub spectre: bool,
     /// -C explicit-checks
     pub explicit_checks: bool,
+    /// --target
+    pub target: Option<Target>,
+    /// Further settings of the compiler: CPU features, proposals
+    pub settings: Vec<(String, Option<String>)>,
+    /// -D debug-info
+    pub debug_info: bool,
     /// -D native-unwind
     pub native_unwind: bool,
     /// -O opt-level
@@ -78,6 +86,9 @@ impl Default for Options {
             interruption: true,
             spectre: true,
             explicit_checks: false,
+            target: None,
+            settings: Vec::new(),
+            debug_info: true,
             native_unwind: false,
             optimize: true,
             inlining: true,
@@ -126,6 +137,17 @@ const ROWS: &[Row] = &[
     row('C', "interruption", "y|n", "loops look for an interruption (default y)", |o, v| {
         flag(&mut o.interruption, v)
     }),
+    row(
+        'C',
+        "nan-canonicalization",
+        "y|n",
+        "make every NaN that arithmetic gives the canonical one",
+        |o, v| {
+            let value = if switch(v)? { "true" } else { "false" };
+            o.settings.push(("enable_nan_canonicalization".to_owned(), Some(value.to_owned())));
+            Some(())
+        },
+    ),
     row('C', "parallel-compilation", "y|n", "compile on all processors (default y)", |o, v| {
         o.threads = if switch(v)? { None } else { Some(1) };
         Some(())
@@ -136,6 +158,13 @@ const ROWS: &[Row] = &[
     row('C', "threads", "N", "compile on so many threads (default: one a processor)", |o, v| {
         small(&mut o.threads, v).filter(|()| o.threads != Some(0))
     }),
+    row(
+        'D',
+        "debug-info",
+        "y|n",
+        "keep the module's debug information for backtraces (default y)",
+        |o, v| flag(&mut o.debug_info, v),
+    ),
     row('D', "native-unwind", "y|n", "make unwind tables known to the platform's unwinder", |o, v| {
         flag(&mut o.native_unwind, v)
     }),
@@ -197,6 +226,40 @@ const ROWS: &[Row] = &[
     }),
 ];
 
+/// Proposals that -W switches, by the names that they have in their repositories.
+const PROPOSALS: &[&str] = &[
+    "bulk-memory",
+    "custom-page-sizes",
+    "exceptions",
+    "extended-const",
+    "function-references",
+    "gc",
+    "memory64",
+    "multi-memory",
+    "multi-value",
+    "mutable-global",
+    "reference-types",
+    "relaxed-simd",
+    "saturating-float-to-int",
+    "shared-everything-threads",
+    "sign-extension",
+    "simd",
+    "stack-switching",
+    "tail-call",
+    "threads",
+    "wide-arithmetic",
+];
+
+impl Options {
+    /// Lets the validator accept a proposal, or not; `None` if there is none of that name.
+    pub fn set_proposal(&mut self, name: &str, on: bool) -> Option<()> {
+        let dashed = name.replace('_', "-");
+        let known = PROPOSALS.iter().find(|known| **known == dashed)?;
+        self.settings.push((format!("wasm-{known}"), Some(on.to_string())));
+        Some(())
+    }
+}
+
 fn flag(place: &mut bool, value: Option<&str>) -> Option<()> {
     *place = switch(value)?;
     Some(())
@@ -241,16 +304,44 @@ fn set(options: &mut Options, group: char, text: &str) -> std::result::Result<()
         Some((name, value)) => (name, Some(value)),
         None => (text, None),
     };
+    let wrong = |expected: &str| {
+        let found = value.map_or("nothing".to_owned(), |value| format!("'{value}'"));
+        format!("option '-{group} {name}': expected {expected}, found {found}")
+    };
     // Other tools write underscores.
     let dashed = name.replace('_', "-");
-    let Some(row) = ROWS.iter().find(|row| row.group == group && row.name == dashed) else {
-        let known: Vec<_> = ROWS.iter().filter(|row| row.group == group).map(|row| row.name).collect();
-        return Err(format!("unknown option '-{group} {name}', expected one of: {}", known.join(", ")));
-    };
-    (row.set)(options, value).ok_or_else(|| {
-        let found = value.map_or("nothing".to_owned(), |value| format!("'{value}'"));
-        format!("option '-{group} {name}': expected {}, found {found}", row.value)
-    })
+    if let Some(row) = ROWS.iter().find(|row| row.group == group && row.name == dashed) {
+        return (row.set)(options, value).ok_or_else(|| wrong(row.value));
+    }
+    if !switches(group).iter().any(|known| known.replace('_', "-") == dashed) {
+        return Err(format!(
+            "unknown option '-{group} {name}', expected one of: {}",
+            names(group).join(", ")
+        ));
+    }
+    let on = switch(value).ok_or_else(|| wrong("y|n"))?;
+    match group {
+        'W' => options.set_proposal(&dashed, on).ok_or_else(|| wrong("y|n")),
+        _ => {
+            options.settings.push((dashed.replace('-', "_"), Some(on.to_string())));
+            Ok(())
+        }
+    }
+}
+
+/// Names of a group that are only switches, beside the rows.
+fn switches(group: char) -> &'static [&'static str] {
+    match group {
+        'C' => X64_FEATURES,
+        'W' => PROPOSALS,
+        _ => &[],
+    }
+}
+
+/// All names of a group.
+fn names(group: char) -> Vec<&'static str> {
+    let rows = ROWS.iter().filter(|row| row.group == group).map(|row| row.name);
+    rows.chain(switches(group).iter().copied()).collect()
 }
 
 /// The options of a group, one a line.
@@ -259,6 +350,11 @@ pub fn list(group: char) -> String {
     for row in ROWS.iter().filter(|row| row.group == group) {
         let left = format!("-{group} {}={}", row.name, row.value);
         let _ = writeln!(text, "  {left:<32} {}", row.help);
+    }
+    let what = if group == 'C' { "use this CPU feature" } else { "accept this proposal" };
+    for name in switches(group) {
+        let left = format!("-{group} {name}=y|n");
+        let _ = writeln!(text, "  {left:<32} {what}");
     }
     text
 }
@@ -293,16 +389,29 @@ mod tests {
             let text = format!("{}={good}", row.name);
             let options = parse(row.group, &text).expect(&text);
             let switch_off = row.value == "y|n";
-            assert!(options != Options::default() || switch_off, "-{} {text} changes nothing", row.group);
+            // A switch that is off at first is turned on to see it.
+            let on = parse(row.group, row.name).unwrap_or_default();
+            let changes = options != Options::default() || switch_off && on != Options::default();
+            assert!(changes, "-{} {text} changes nothing", row.group);
             assert!(parse(row.group, &format!("{}=maybe", row.name)).is_err(), "-{} {}", row.group, row.name);
             assert!(parse(row.group, row.name).is_ok() == switch_off, "-{} {}", row.group, row.name);
         }
     }
 
     #[test]
+    fn features_and_proposals_are_switches() {
+        let settings = |group, text| parse(group, text).map(|options| options.settings);
+        let pair = |name: &str, value: &str| Ok(vec![(name.to_owned(), Some(value.to_owned()))]);
+        assert_eq!(settings('C', "has_avx2=n"), pair("has_avx2", "false"));
+        assert_eq!(settings('C', "has-bmi1"), pair("has_bmi1", "true"));
+        assert_eq!(settings('W', "tail_call=n"), pair("wasm-tail-call", "false"));
+        assert!(settings('W', "has_avx2").is_err() && settings('C', "has_avx2=2").is_err());
+    }
+
+    #[test]
     fn unknown_names_list_the_known() {
         let error = parse('D', "nativ-unwind=y").unwrap_err();
-        assert_eq!(error, "unknown option '-D nativ-unwind', expected one of: native-unwind");
+        assert_eq!(error, "unknown option '-D nativ-unwind', expected one of: debug-info, native-unwind");
         let error = parse('O', "opt_level=9").unwrap_err();
         assert_eq!(error, "option '-O opt_level': expected 0|1|2|s, found '9'");
     }

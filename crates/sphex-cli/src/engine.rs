@@ -1,0 +1,55 @@
+//! Engines and limits as the option groups want them.
+
+use std::path::Path;
+
+use sphex::{Config, Engine, Limits};
+
+use crate::exit::{Failure, Result};
+use crate::options::Options;
+
+/// An engine of these options.
+pub fn engine(options: &Options) -> Result<Engine> {
+    Engine::new(&config(options)).map_err(failure)
+}
+
+fn config(options: &Options) -> Config {
+    let mut config = Config::new();
+    let compile = &mut config.compile;
+    compile.memory_reservation = options.memory_reservation.unwrap_or(compile.memory_reservation);
+    compile.memory_guard = options.memory_guard.unwrap_or(compile.memory_guard);
+    compile.explicit_checks = options.explicit_checks;
+    compile.interruption = options.interruption;
+    compile.spectre = options.spectre;
+    compile.optimize = options.optimize;
+    compile.inlining = options.inlining;
+    compile.debug_info = options.debug_info;
+    compile.target = options.target.map(|target| target.to_string());
+    compile.options.clone_from(&options.settings);
+    let host = &mut config.host;
+    host.max_wasm_stack = options.max_wasm_stack.unwrap_or(host.max_wasm_stack);
+    host.native_unwind = options.native_unwind;
+    host.compile_threads = options.threads;
+    config
+}
+
+/// A store's limits of these options.
+pub fn limits(options: &Options) -> Limits {
+    let mut limits = Limits::default();
+    limits.memory_bytes = options.max_memory.unwrap_or(limits.memory_bytes);
+    limits.table_elements = options.max_elements.unwrap_or(limits.table_elements);
+    limits.instances = options.max_instances.unwrap_or(limits.instances);
+    limits.memories = options.max_memories.unwrap_or(limits.memories);
+    limits.tables = options.max_tables.unwrap_or(limits.tables);
+    limits.trap_on_grow_failure = options.trap_on_grow_failure;
+    limits
+}
+
+/// An error of the engine as one of the command.
+pub fn failure(error: sphex::Error) -> Failure {
+    Failure::Error(anyhow::Error::from_boxed(error.into_std()))
+}
+
+/// An error of the engine that has to do with this file.
+pub fn failure_in(file: &Path, error: sphex::Error) -> Failure {
+    failure(error.context(file.display().to_string()))
+}

@@ -1,0 +1,194 @@
+//! `sphex run`: a WASI command, or one exported function.
+//!
+//! Nothing is made that the program does not ask for: no thread, and WASI's functions only if it imports them.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::Context;
+use sphex::{ErrorKind, Instance, Linker, Module, Store, Trap};
+use sphex_wasi::preview1::{self, Stop};
+use sphex_wasi::{WasiCtx, WasiCtxBuilder};
+
+use crate::engine::{self, failure, failure_in};
+use crate::exit::{self, Failure, Result};
+use crate::invoke::{self, Call};
+use crate::options::{Options, Run};
+use crate::os::{self, Stopped};
+use crate::{advice, input};
+
+const WASI: &str = "wasi_snapshot_preview1";
+
+/// Runs it.
+pub fn execute(run: &Run) -> Result {
+    let options = run.groups.parse()?;
+    let Some((file, arguments)) = run.file_and_args.split_first() else {
+        return Err(Failure::usage("expected FILE, the program to run, found nothing"));
+    };
+    let file = Path::new(file);
+    let call = run.invoke.as_deref().map(|text| invoke::parse(text, arguments)).transpose()?;
+    let guest = context(run, &options, file, if call.is_some() { &[] } else { arguments })?;
+
+    let engine = engine::engine(&options)?;
+    let module = input::module(&engine, file, run.allow_precompiled)?;
+    let mut store = Store::new(&engine, guest);
+    store.set_limits(engine::limits(&options));
+    let mut program = Program { linker: Linker::new(&engine), has_wasi: false };
+    let host =
+        store.data_mut().interrupt().map_err(|errno| anyhow::anyhow!("cannot make an eventfd: {errno}"))?;
+    os::watch(store.interrupt_handle(), host, options.timeout).context("cannot handle signals")?;
+
+    for preload in &run.preloads {
+        let library = input::module(&engine, &preload.file, run.allow_precompiled)?;
+        let instance = program.instantiate(&mut store, &preload.file, &library)?;
+        program.initialize(&mut store, &preload.file, instance)?;
+        let defined = program.linker.instance(&mut store, &preload.name, instance);
+        defined.map_err(|error| failure_in(&preload.file, error))?;
+    }
+    let instance = program.instantiate(&mut store, file, &module)?;
+    match call {
+        Some(call) => program.invoke(&mut store, file, instance, &call),
+        None => program.start(&mut store, file, instance),
+    }
+}
+
+/// What the guest sees of the world.
+fn context(run: &Run, options: &Options, file: &Path, arguments: &[OsString]) -> Result<WasiCtx> {
+    let mut builder = WasiCtx::builder();
+    let own_name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+    let name = run.argv0.as_deref().unwrap_or(&own_name);
+    fill(&mut builder, run, options, name, arguments)
+        .map_err(|error| Failure::Error(anyhow::Error::new(error)))?;
+    Ok(builder.build())
+}
+
+fn fill(
+    builder: &mut WasiCtxBuilder,
+    run: &Run,
+    options: &Options,
+    name: &str,
+    arguments: &[OsString],
+) -> std::result::Result<(), sphex_wasi::BuildError> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::sync::Arc;
+
+    use sphex_wasi::streams::HostStream;
+    builder.arg(name)?;
+    for argument in arguments {
+        builder.arg(argument.as_bytes())?;
+    }
+    if options.inherit_env {
+        for (name, value) in std::env::vars() {
+            builder.env(&name, &value)?;
+        }
+    }
+    for variable in &run.env {
+        match &variable.value {
+            Some(value) => builder.env(&variable.name, value)?,
+            None => match std::env::var(&variable.name) {
+                Ok(value) => builder.env(&variable.name, &value)?,
+                Err(_) => builder,
+            },
+        };
+    }
+    for directory in &run.dirs {
+        builder.preopen(&directory.host, &directory.guest, directory.read_only)?;
+    }
+    let [stdin, stdout, stderr] = options.inherit;
+    if stdin {
+        builder.stdin(Arc::new(HostStream::stdin()));
+    }
+    if stdout {
+        builder.stdout(Arc::new(HostStream::stdout()));
+    }
+    if stderr {
+        builder.stderr(Arc::new(HostStream::stderr()));
+    }
+    Ok(())
+}
+
+/// What instances are made with.
+struct Program {
+    linker: Linker<WasiCtx>,
+    has_wasi: bool,
+}
+
+impl Program {
+    fn instantiate(&mut self, store: &mut Store<WasiCtx>, file: &Path, module: &Module) -> Result<Instance> {
+        if !self.has_wasi && module.imports().any(|import| import.module == WASI) {
+            preview1::add_to_linker(&mut self.linker, |ctx| ctx).map_err(failure)?;
+            self.has_wasi = true;
+        }
+        if let Some(message) = advice::missing(&self.linker, module) {
+            return Err(Failure::Error(anyhow::anyhow!("{}: {message}", file.display())));
+        }
+        let instance = self.linker.instantiate(store, module);
+        instance.map_err(|error| ended(file, error))
+    }
+
+    /// A library's `_initialize`, if it has one.
+    fn initialize(&self, store: &mut Store<WasiCtx>, file: &Path, instance: Instance) -> Result {
+        if instance.get_export(&mut *store, "_initialize").is_none() {
+            return Ok(());
+        }
+        let initialize = instance.get_typed_func::<(), ()>(&mut *store, "_initialize");
+        let initialize = initialize.map_err(|error| failure_in(file, error))?;
+        initialize.call(store, ()).map_err(|error| ended(file, error))
+    }
+
+    fn start(&self, store: &mut Store<WasiCtx>, file: &Path, instance: Instance) -> Result {
+        let exports = instance.exports(&mut *store).map_err(failure)?;
+        let functions = || exports.iter().filter(|(_, item)| item.into_func().is_some());
+        if functions().all(|(name, _)| name != "_start") {
+            // A module that exports nothing to call has done all it can: its start function has run.
+            if functions().next().is_none() {
+                return Ok(());
+            }
+            let names: Vec<_> = functions().map(|(name, _)| name.as_str()).collect();
+            return Err(Failure::Error(anyhow::anyhow!(
+                "{}: expected a command, which exports `_start`, found the exports {}; call one with --invoke",
+                file.display(),
+                names.join(", ")
+            )));
+        }
+        let start = instance.get_typed_func::<(), ()>(&mut *store, "_start");
+        let start = start.map_err(|error| failure_in(file, error))?;
+        start.call(store, ()).map_err(|error| ended(file, error))
+    }
+
+    fn invoke(&self, store: &mut Store<WasiCtx>, file: &Path, instance: Instance, call: &Call<'_>) -> Result {
+        let (func, values) = call.find(store, instance)?;
+        self.initialize(store, file, instance)?;
+        let text = call.run(store, func, &values).map_err(|error| ended(file, error))?;
+        exit::print(&text)
+    }
+}
+
+/// How a guest ended that did not simply return.
+fn ended(file: &Path, error: sphex::Error) -> Failure {
+    if let Some(code) = error.exit_code() {
+        return Failure::Code(code as u8);
+    }
+    if let Some(Stop::Signal((number, name))) = error.downcast_ref::<Stop>() {
+        exit::say(&format!("error: {}: the guest raised SIG{name}", file.display()));
+        return Failure::Code(128 + number);
+    }
+    match os::stopped() {
+        Some(Stopped::Signal(signal)) => return Failure::Code(os::die_by(signal)),
+        Some(Stopped::Timeout) if error.trap() == Some(Trap::Interrupt) => {
+            exit::say(&format!(
+                "error: {}: the guest did not end in the time that -W timeout gives it\n{}",
+                file.display(),
+                error.backtrace().map_or(String::new(), ToString::to_string)
+            ));
+            return Failure::Code(exit::TRAP);
+        }
+        _ => {}
+    }
+    let flag = advice::flag(&error).map_or(String::new(), |flag| format!("\n{flag} may help"));
+    if error.kind() == ErrorKind::Trap {
+        exit::say(&format!("error: {}: wasm trap: {error:#}{flag}", file.display()));
+        return Failure::Code(exit::TRAP);
+    }
+    Failure::Error(anyhow::anyhow!("{}: {error:#}{flag}", file.display()))
+}
