@@ -44,6 +44,8 @@ pub struct Host {
     pub max_wasm_stack: usize,
     /// Make unwind records known to the platform's unwinder when a module is loaded.
     pub native_unwind: bool,
+    /// Compare the hash of an artifact's code and data when it is loaded. (That of its tables is always compared.)
+    pub verify_artifacts: bool,
     /// Threads to compile with; `None` takes all there are.
     pub compile_threads: Option<usize>,
 }
@@ -67,7 +69,7 @@ impl Default for Compile {
 
 impl Default for Host {
     fn default() -> Self {
-        Host { max_wasm_stack: 1 << 20, native_unwind: false, compile_threads: None }
+        Host { max_wasm_stack: 1 << 20, native_unwind: false, verify_artifacts: true, compile_threads: None }
     }
 }
 

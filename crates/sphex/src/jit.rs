@@ -88,7 +88,7 @@ impl Jit {
             .map_err(|error| Error::with_source(ErrorKind::Invalid, error.to_string(), error))?;
         let engine = Engine::new(&Config::default())?;
         Ok(Jit {
-            code: Code::from_bytes(&artifact)?,
+            code: Code::from_bytes(&artifact, false)?,
             store: StoreBox::new(StoreData { inner: StoreInner::new(engine), data: () }),
             functions: entries,
         })

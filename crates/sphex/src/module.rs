@@ -33,7 +33,7 @@ impl Module {
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
         let wasm = crate::compiler::to_wasm(bytes.as_ref())?;
         let artifact = crate::compiler::compile(engine, &wasm)?;
-        Module::from_code(engine, Code::from_bytes(&artifact)?)
+        Module::from_code(engine, Code::from_bytes(&artifact, false)?)
     }
 
     /// Compiles a module from a file of wasm or text.

@@ -146,6 +146,11 @@ impl<'a, T> StoreContextMut<'a, T> {
         &self.0.inner.engine
     }
 
+    /// Host references that wasm may hold, see [`Store::externref_count`].
+    pub fn externref_count(&self) -> usize {
+        self.0.inner.heap.used()
+    }
+
     /// The embedder's data and the store's memories, to be used together.
     pub fn split(&mut self) -> (&mut T, Memories<'_>) {
         (&mut self.0.data, Memories(&mut self.0.inner))

@@ -541,7 +541,10 @@ fn artifacts_round_trip_through_bytes_and_files() {
                 assert_eq!(&memory.data(&store).unwrap()[..8], b"passive\0");
             }
         }
-        for broken in [&bytes[..bytes.len() / 2], b"", b"\x7fELF"] {
+        let mut flipped = bytes.clone();
+        // The text follows the file's header, on a page border.
+        flipped[4096 + 3] ^= 4;
+        for broken in [&bytes[..bytes.len() / 2], b"", b"\x7fELF", &flipped] {
             // SAFETY: refused before anything is run.
             #[allow(unsafe_code)]
             let error = unsafe { Module::deserialize(&engine, broken) }.unwrap_err();

@@ -37,18 +37,18 @@ pub(crate) struct Code {
 }
 
 impl Code {
-    /// Maps an artifact from its bytes, by way of a file in memory.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Arc<Code>> {
+    /// Maps an artifact from its bytes, by way of a file in memory; `verify` also compares the hash of code and data.
+    pub(crate) fn from_bytes(bytes: &[u8], verify: bool) -> Result<Arc<Code>> {
         let system = |error| Error::system("cannot make a file in memory for code", error);
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
         let fd = rustix::fs::memfd_create("sphex-code", flags).map_err(|e| system(e.into()))?;
         let mut file = File::from(fd);
         file.write_all(bytes).map_err(system)?;
-        Code::from_file(file)
+        Code::from_file(file, verify)
     }
 
     /// Maps an artifact from a file.
-    pub(crate) fn from_file(file: File) -> Result<Arc<Code>> {
+    pub(crate) fn from_file(file: File, verify: bool) -> Result<Arc<Code>> {
         let system = |error| Error::system("cannot map the artifact", error);
         let len = file.metadata().map_err(system)?.len();
         let len = usize::try_from(len).map_err(|_| system(io::ErrorKind::OutOfMemory.into()))?;
@@ -63,6 +63,9 @@ impl Code {
         })?;
         let host = Host { target, features: CpuFeatures::detect(), settings: None };
         view.header().check_compatible(&host).map_err(artifact_error)?;
+        if verify {
+            view.verify_bulk().map_err(artifact_error)?;
+        }
         let description = view.description().map_err(artifact_error)?;
         let unwind = AtomicBool::new(false);
         let mut code = Code { mapping, len, index, description, file, unwind };
@@ -259,7 +262,7 @@ impl Module {
     /// An artifact is machine code, which is run as it is. Damage of its tables is found, and so is an artifact of
     /// another build, target or CPU; an artifact that someone forged is not. The bytes must come from this compiler.
     pub unsafe fn deserialize(engine: &Engine, bytes: &[u8]) -> Result<Module> {
-        Module::from_code(engine, Code::from_bytes(bytes)?)
+        Module::from_code(engine, Code::from_bytes(bytes, engine.config().host.verify_artifacts)?)
     }
 
     /// Loads a module from an artifact in a file, which is mapped.
@@ -272,7 +275,8 @@ impl Module {
         let path = path.as_ref();
         let file = File::open(path)
             .map_err(|error| Error::system(&format!("cannot open {}", path.display()), error))?;
-        Module::from_code(engine, Code::from_file(file)?)
+        Code::from_file(file, engine.config().host.verify_artifacts)
+            .and_then(|code| Module::from_code(engine, code))
             .map_err(|error| error.context(path.display().to_string()))
     }
 }
