@@ -432,6 +432,10 @@ impl<'a> Emitter<'a> {
             };
             operands.push(operand);
         }
+        // A result that keeps upper lanes would wait for whatever was in the register before.
+        if row.row().merges && operands[0] != operands[1] {
+            self.row(op::ZERO_PS, Variant::NONE, &operands[..1]);
+        }
         if inst.trap() != 0 {
             self.buffer.trap(inst.trap()); // keeps E2
         }

@@ -6,7 +6,7 @@
 //! After `ucomis a, b`: unordered sets ZF, PF and CF; less sets CF; equal sets ZF; greater none. So `a` and `ae` hold of
 //! ordered operands only, `b` and `be` also of unordered ones, and equality needs parity as well.
 
-use super::{Lower, Rm, exact, wide};
+use super::{Lower, Rm, exact, read_rm, wide};
 use crate::error::CodegenError;
 use crate::machine::Pseudo;
 use crate::regalloc::VReg;
@@ -187,6 +187,9 @@ impl Lower<'_> {
             (x, y, cc) = (y, x, cc.swapped());
         }
         let variant = exact(self.ty(x));
+        if let Some(flags) = self.compare_byte(cc, x, y) {
+            return flags;
+        }
         match self.constant(y) {
             Some(0) if matches!(cc, IntCC::Eq | IntCC::Ne | IntCC::Slt | IntCC::Sge) => {
                 self.test(x);
@@ -219,13 +222,27 @@ impl Lower<'_> {
             return Flags::One(int_cond(cc));
         }
         let x = self.value(x);
-        match self.rm(y) {
-            Rm::Mem(amode, trap) => {
-                self.machine().inst(op::CMP_RM, variant).read(x).mem(amode).trap(trap).end();
-            }
-            Rm::Reg(y) => self.machine().inst(op::CMP_RM, variant).read(x).read(y).end(),
-        }
+        let y = self.rm(y);
+        read_rm(self.machine().inst(op::CMP_RM, variant).read(x), op::CMP_RM, variant, y);
         Flags::One(int_cond(cc))
+    }
+
+    /// Compares a byte in memory, zero-extended and used only here, with a constant that is one too.
+    fn compare_byte(&mut self, cc: IntCC, x: Value, y: Value) -> Option<Flags> {
+        let imm = u8::try_from(self.constant(y)?).ok()?;
+        if !self.unique || self.data(x).opcode != Opcode::Uload8 || !self.select.sink(x) {
+            return None;
+        }
+        let (amode, trap) = self.access(x);
+        let imm = i32::from(imm as i8);
+        self.machine().inst(op::CMP_MI, Variant::S8).mem(amode).imm(imm).trap(trap);
+        Some(Flags::One(int_cond(match cc {
+            IntCC::Slt => IntCC::Ult,
+            IntCC::Sle => IntCC::Ule,
+            IntCC::Sgt => IntCC::Ugt,
+            IntCC::Sge => IntCC::Uge,
+            same => same,
+        })))
     }
 
     /// Sets the flags by an `fcmp`.
@@ -235,12 +252,8 @@ impl Lower<'_> {
         let (x, y) = if swap { (y, x) } else { (x, y) };
         let row = if self.ty(x) == F32 { op::UCOMISS } else { op::UCOMISD };
         let x = self.value(x);
-        match self.float_rm(y) {
-            Rm::Reg(y) => self.machine().inst(row, Variant::NONE).read(x).read(y).end(),
-            Rm::Mem(amode, trap) => {
-                self.machine().inst(row, Variant::NONE).read(x).mem(amode).trap(trap).end();
-            }
-        }
+        let y = self.float_rm(y);
+        read_rm(self.machine().inst(row, Variant::NONE).read(x), row, Variant::NONE, y);
         flags
     }
 

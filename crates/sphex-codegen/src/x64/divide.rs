@@ -122,7 +122,7 @@ impl Lower<'_> {
             gpr::RDX,
         );
         match divisor {
-            Rm::Reg(reg) => emitted.read(reg).trap(code).end(),
+            Rm::Reg(reg) => emitted.read_any(reg).trap(code).end(),
             Rm::Mem(amode, trap) => emitted.mem(amode).trap(trap.or(code)).end(),
         }
         dst
@@ -157,7 +157,7 @@ impl Lower<'_> {
         let emitted =
             self.machine().inst(row, variant).modify_fixed(low, x, gpr::RAX).write_fixed(high, gpr::RDX);
         match y {
-            Rm::Reg(y) => emitted.read(y).end(),
+            Rm::Reg(y) => emitted.read_any(y).end(),
             Rm::Mem(amode, trap) => emitted.mem(amode).trap(trap).end(),
         }
     }

@@ -77,8 +77,13 @@ impl Lower<'_> {
         if self.constant(y).is_some() || self.is_load(y) {
             return (x, y);
         }
-        let once = |value| self.select.facts.used_once(value);
-        if self.is_load(x) || !once(x) && once(y) { (y, x) } else { (x, y) }
+        // Of two, the one that a loop carries stays in its register; else the older one, which may have been spilled
+        // meanwhile, is the one that may be memory.
+        let rank = |value: Value| {
+            let carried = self.data(value).opcode == Opcode::BlockParam;
+            (self.select.facts.used_once(value), carried, value)
+        };
+        if self.is_load(x) || rank(y) > rank(x) { (y, x) } else { (x, y) }
     }
 
     /// Whether a load might be taken in here.

@@ -111,7 +111,7 @@ impl Lower<'_> {
             || self.pinned(value).is_some()
     }
 
-    /// Emits a constant into a register; the flags are kept.
+    /// Emits a constant into a register; may change the flags (R2).
     pub(super) fn constant_into(&mut self, dst: VReg, value: Value) {
         let data = self.data(value);
         match data.opcode {

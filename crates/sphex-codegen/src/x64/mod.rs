@@ -7,7 +7,7 @@
 //! - R1. The bits of a register above its value's type are undefined. Who needs them asks [`Lower::zext`] or
 //!   [`Lower::sext`]; [`Lower::is_zero_extended`] knows which instructions leave zeros there.
 //! - R2. Registers are asked for before flags are set: making a constant may change the flags, and so may any
-//!   instruction but moves, `lea` and `not`.
+//!   instruction but moves, `lea` and `not`. No flags live from one IR instruction to another.
 //! - R3. Memory is read by an instruction that is not the load itself only through [`Lower::load_operand`].
 
 mod atomic;
@@ -28,7 +28,7 @@ mod vector;
 
 use crate::abi::{Place, Placement};
 use crate::error::CodegenError;
-use crate::machine::{Amode, MachineBlock, MachineFunction, Slot};
+use crate::machine::{Amode, Inst, MachineBlock, MachineFunction, Slot};
 use crate::regalloc::VReg;
 use crate::select::{Select, Target, walk};
 use crate::settings::Settings;
@@ -256,20 +256,14 @@ impl<'f> Lower<'f> {
 
     /// `row dst(src), [rm]` for rows `[reg modified, reg or memory]`.
     fn modify_rm(&mut self, row: RowId, variant: Variant, dst: VReg, src: VReg, rm: Rm) {
-        match rm {
-            Rm::Reg(reg) => self.machine().inst(row, variant).modify(dst, src).read(reg).end(),
-            Rm::Mem(amode, trap) => {
-                self.machine().inst(row, variant).modify(dst, src).mem(amode).trap(trap).end();
-            }
-        }
+        let inst = self.machine().inst(row, variant).modify(dst, src);
+        read_rm(inst, row, variant, rm);
     }
 
     /// `row dst, [rm]` for rows `[reg written, reg or memory]`.
     fn write_rm(&mut self, row: RowId, variant: Variant, dst: VReg, rm: Rm) {
-        match rm {
-            Rm::Reg(reg) => self.machine().inst(row, variant).write(dst).read(reg).end(),
-            Rm::Mem(amode, trap) => self.machine().inst(row, variant).write(dst).mem(amode).trap(trap).end(),
-        }
+        let inst = self.machine().inst(row, variant).write(dst);
+        read_rm(inst, row, variant, rm);
     }
 
     /// `row dst(src), imm`.
@@ -303,9 +297,11 @@ impl<'f> Lower<'f> {
         dst
     }
 
-    /// Emits a move of a constant; the flags are kept.
+    /// Emits a move of a constant; changes the flags (R2).
     fn imm_into(&mut self, dst: VReg, value: u64) {
-        if value <= u64::from(u32::MAX) {
+        if value == 0 {
+            self.machine().inst(op::ZERO, Variant::S32).write(dst);
+        } else if value <= u64::from(u32::MAX) {
             self.machine().inst(op::MOV_RI, Variant::S32).write(dst).imm(value as i32);
         } else if value as i64 == i64::from(value as i32) {
             self.machine().inst(op::MOV_RI_SIGNED, Variant::S64).write(dst).imm(value as i32);
@@ -332,6 +328,18 @@ impl<'f> Lower<'f> {
 enum Rm {
     Reg(VReg),
     Mem(Amode, Option<TrapCode>),
+}
+
+/// Adds the operand that may be memory. A register may be in its spill slot if the row reads no more than that has.
+fn read_rm(inst: Inst<'_>, row: RowId, variant: Variant, rm: Rm) {
+    match rm {
+        Rm::Mem(amode, trap) => inst.mem(amode).trap(trap).end(),
+        Rm::Reg(reg) => {
+            let row = row.row();
+            let narrow = |at: usize| row.operands[at].width(variant) <= Size::S64;
+            if row.memory_at().is_some_and(narrow) { inst.read_any(reg).end() } else { inst.read(reg).end() }
+        }
+    }
 }
 
 /// A register, memory or immediate operand.
