@@ -61,6 +61,28 @@ pub struct CompiledFunction {
     pub frame_size: u32,
     /// Bytes of stack arguments that the function pops.
     pub pops: u32,
+    /// The steps that making it took.
+    pub steps: Steps,
+}
+
+/// Steps of a compilation, by phase: deterministic, for tests of how they grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// Selection.
+    pub select: u64,
+    /// Budgets and slots mode.
+    pub slots: u64,
+    /// Register allocation.
+    pub regalloc: u64,
+    /// Emission.
+    pub emit: u64,
+}
+
+impl Steps {
+    /// Their sum.
+    pub const fn total(&self) -> u64 {
+        self.select + self.slots + self.regalloc + self.emit
+    }
 }
 
 /// A call or another safepoint.
@@ -123,7 +145,7 @@ pub fn emit(input: Input<'_>, buffer: &mut CodeBuffer) -> Result<CompiledFunctio
     buffer.clear();
     let mut emitter = Emitter::new(input, buffer);
     emitter.function();
-    let Emitter { sites, error, .. } = emitter;
+    let Emitter { sites, error, steps, .. } = emitter;
     if let Some(error) = error {
         return Err(error);
     }
@@ -146,6 +168,7 @@ pub fn emit(input: Input<'_>, buffer: &mut CodeBuffer) -> Result<CompiledFunctio
         unwind: code.unwind,
         frame_size: frame.size,
         pops: frame.pops,
+        steps: Steps { emit: steps + code.steps, ..Steps::default() },
     })
 }
 
@@ -164,6 +187,7 @@ struct Emitter<'a> {
     tables: Vec<(Label, MachineBlock, u32)>,
     sites: Vec<SmallVec<[Live; 2]>>,
     error: Option<CodegenError>,
+    steps: u64,
 }
 
 /// A scratch register in prologues and epilogues: no argument, result or call target is there.
@@ -187,6 +211,7 @@ impl<'a> Emitter<'a> {
             tables: Vec::new(),
             sites: Vec::new(),
             error: None,
+            steps: 0,
         }
     }
 
@@ -196,6 +221,7 @@ impl<'a> Emitter<'a> {
 
     /// Appends a row.
     fn row(&mut self, row: RowId, variant: Variant, operands: &[Operand]) {
+        self.steps += 1;
         encode(row, variant, operands, self.buffer);
     }
 
@@ -260,6 +286,7 @@ impl<'a> Emitter<'a> {
             while state[at] == 0 {
                 state[at] = 1;
                 chain.push(at);
+                self.steps += 1;
                 if next[at] as usize == at {
                     break;
                 }
@@ -281,7 +308,9 @@ impl<'a> Emitter<'a> {
 
     fn block(&mut self, block: MachineBlock, next: Option<MachineBlock>) {
         self.buffer.bind(self.labels[block.index()]);
+        self.steps += 1;
         for index in self.func.blocks[block].insts.range() {
+            self.steps += 1;
             self.moves(index as u32, false);
             let inst = self.func.insts[index];
             self.buffer.location(inst.location());
@@ -548,6 +577,7 @@ impl<'a> Emitter<'a> {
             .iter()
             .map(|&successor| self.target(block, successor as usize))
             .collect();
+        self.steps += targets.len() as u64;
         self.buffer.align(4);
         self.buffer.bind(label);
         self.buffer.jump_table(label, &targets);

@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod regalloc;
 pub mod select;
 pub mod settings;
+pub mod slots;
 pub mod unwind;
 pub mod x64;
 

@@ -463,6 +463,13 @@ impl MachineFunction {
         self.new_vreg(if ty.is_int() { RegClass::Int } else { RegClass::Vector })
     }
 
+    /// A new virtual register of another's class.
+    pub fn new_vreg_like(&mut self, vreg: VReg) -> VReg {
+        let vreg = VReg::new(self.vreg_count as usize, vreg.class());
+        self.vreg_count += 1;
+        vreg
+    }
+
     /// How many virtual registers there are.
     pub fn vreg_count(&self) -> usize {
         self.vreg_count as usize
@@ -614,6 +621,12 @@ impl MachineFunction {
         }
     }
 
+    /// How much there is to look at: instructions, operands, blocks, edges and their arguments.
+    pub fn size(&self) -> u64 {
+        let lists = self.successors.len() + self.vregs.len();
+        (self.insts.len() + self.operands.len() + self.blocks.len() + lists) as u64
+    }
+
     /// The operands of an instruction of a finished function.
     pub fn operands_of(&self, inst: usize) -> &[Operand] {
         let end = self.insts.get(inst + 1).map_or(self.operands.len(), |next| next.operands as usize);
@@ -685,7 +698,8 @@ impl MachineFunction {
         }
         self.predecessors.clear();
         self.predecessors.resize(self.successors.len(), RaBlock::new(0));
-        for block in self.blocks.keys() {
+        // The last come first: the allocator's dominators then follow a chain of blocks that all leave to one place once.
+        for block in (0..self.blocks.len()).rev().map(MachineBlock::new) {
             for target in &self.successors[self.blocks[block].successors.range()] {
                 let at = &mut next[target.index()];
                 self.predecessors[*at as usize] = RaBlock::new(block.index());

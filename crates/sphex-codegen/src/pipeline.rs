@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `abi::place` | a signature | where parameters and results are |
 //! | selection | placed, verified IR | machine function, critical edges split |
+//! | `slots::relieve` | machine function | the same, with budgets kept |
 //! | `regalloc::allocate` | machine function | locations, moves, spill slots |
 //! | `frame::layout` | spill slots, registers written | every offset in the frame |
 //! | `emit::emit` | all of these | bytes and records |
@@ -18,6 +19,7 @@ use crate::frame::{self, StackLimit};
 use crate::machine::MachineFunction;
 use crate::regalloc::{self, RegisterFile};
 use crate::settings::Settings;
+use crate::slots;
 use crate::x64;
 use sphex_asm::buffer::CodeBuffer;
 use sphex_asm::register::RegSet;
@@ -30,6 +32,7 @@ pub struct Context {
     /// What selection makes.
     pub machine: MachineFunction,
     regalloc: regalloc::Scratch,
+    select_steps: u64,
     buffer: CodeBuffer,
 }
 
@@ -48,7 +51,9 @@ pub fn compile(
 ) -> Result<CompiledFunction, CodegenError> {
     let placement = select(func, settings, ctx)?;
     let limit = frame::stack_limit(func, &placement)?;
-    compile_machine(ctx, &placement, limit.as_ref(), settings, x64::sequence::emit)
+    let mut compiled = compile_machine(ctx, &placement, limit.as_ref(), settings, x64::sequence::emit)?;
+    compiled.steps.select = ctx.select_steps;
+    Ok(compiled)
 }
 
 /// Everything up to selection; `ctx.machine` is the result (for dumps too).
@@ -63,7 +68,7 @@ pub fn select(
     refuse_handlers(func)?;
     let placement = crate::abi::place(&func.signature)?;
     ctx.machine.clear();
-    x64::select(func, &mut ctx.machine, settings)?;
+    ctx.select_steps = x64::select(func, &mut ctx.machine, settings)?;
     Ok(placement)
 }
 
@@ -95,7 +100,8 @@ pub fn compile_machine(
     settings: &Settings,
     sequences: SequenceEmitter,
 ) -> Result<CompiledFunction, CodegenError> {
-    let Context { machine, regalloc, buffer } = ctx;
+    let Context { machine, regalloc, buffer, .. } = ctx;
+    let relieved = slots::relieve(machine);
     let file = register_file(placement, settings);
     let allocation = regalloc::allocate(machine, &file, settings.verify, regalloc)?;
     let written = allocation.written(machine);
@@ -109,7 +115,9 @@ pub fn compile_machine(
         settings,
         sequences,
     };
-    emit::emit(input, buffer)
+    let mut compiled = emit::emit(input, buffer)?;
+    (compiled.steps.slots, compiled.steps.regalloc) = (relieved, allocation.steps());
+    Ok(compiled)
 }
 
 /// The registers that a function of this convention may hold values in.

@@ -110,6 +110,19 @@ impl Allocation<'_> {
         self.output.num_spillslots as u32
     }
 
+    /// What the allocator counted: blocks and values of liveness, ranges, bundles, probes, evictions, splits, moves.
+    pub fn steps(&self) -> u64 {
+        let s = &self.output.stats;
+        let liveness =
+            s.livein_blocks + s.livein_iterations + s.initial_liverange_count + s.final_liverange_count;
+        let bundles =
+            s.merged_bundle_count + s.process_bundle_count + s.final_bundle_count + s.spill_bundle_count;
+        let probes = s.process_bundle_reg_probes_any + s.spill_bundle_reg_probes;
+        let conflicts = s.evict_bundle_count + s.splits;
+        let moves = s.blockparam_ins_count + s.blockparam_outs_count + s.halfmoves_count + s.edits_count;
+        (liveness + bundles + probes + conflicts + moves) as u64
+    }
+
     /// How many moves there are.
     pub fn move_count(&self) -> usize {
         self.output.edits.len()

@@ -100,6 +100,7 @@ impl<'f> Select<'f> {
 
     /// The register of a value that is no constant.
     pub fn value_reg(&mut self, value: Value) -> VReg {
+        self.facts.step();
         let value = self.resolve(value);
         if self.vregs[value] == VReg::invalid() {
             self.vregs[value] = self.machine.new_vreg_for(self.func.type_of(value));
@@ -124,6 +125,7 @@ impl<'f> Select<'f> {
 
     /// Whether [`Self::sink`] would succeed.
     pub fn can_sink(&self, inst: Value) -> bool {
+        self.facts.step();
         self.func.block_of[inst] == self.block
             && self.facts.used_once(inst)
             && self.wanted(inst).is_none()
@@ -201,6 +203,7 @@ impl<'f> Select<'f> {
         let mut distinct = SmallVec::new();
         let mut edge_of_call = Vec::with_capacity(calls.len());
         for &call in calls {
+            self.facts.step();
             let args: SmallVec<[Value; 4]> = self.func.block_call_args(call).collect();
             let number = *numbers.entry((self.func.block_call_target(call), args)).or_insert_with(|| {
                 distinct.push(call);
@@ -239,8 +242,8 @@ impl<'f> Select<'f> {
     }
 }
 
-/// Runs the walk.
-pub fn walk<'f, T: Target<'f>>(target: &mut T) -> Result<(), CodegenError> {
+/// Runs the walk. Gives the steps it took.
+pub fn walk<'f, T: Target<'f>>(target: &mut T) -> Result<u64, CodegenError> {
     for k in 0..target.select().facts.postorder.len() {
         let block = target.select().facts.postorder[k];
         walk_block(target, block)?;
@@ -267,8 +270,9 @@ pub fn walk<'f, T: Target<'f>>(target: &mut T) -> Result<(), CodegenError> {
         select.machine.start_group();
         target.entry()?;
     }
-    target.select().machine.finish();
-    Ok(())
+    let select = target.select();
+    select.machine.finish();
+    Ok(select.facts.steps() + select.machine.size())
 }
 
 fn walk_block<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), CodegenError> {
@@ -278,6 +282,7 @@ fn walk_block<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), Cod
     };
     let edges = target.select().block_edges(block, terminator);
     for edge in &edges {
+        target.select().facts.step();
         if let Some(split) = edge.split {
             enter(target.select(), Block::NONE, terminator);
             target.select().machine.start_block(split);
@@ -296,6 +301,7 @@ fn walk_block<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), Cod
     }
     for &inst in func.blocks[block].insts.iter().rev().skip(1) {
         let select = target.select();
+        select.facts.step();
         if select.sunk.contains(inst) {
             continue;
         }

@@ -6,3 +6,6 @@ pub mod eh_frame;
 
 #[cfg(test)]
 pub(crate) mod check;
+
+#[cfg(test)]
+mod tests;

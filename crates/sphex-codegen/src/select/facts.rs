@@ -9,6 +9,7 @@
 //! - F4. A load may be executed at any later place in its block up to and including the instruction at `limit`: nothing
 //!   before that can change what it reads, and nothing there can tell the trap that it might be.
 
+use core::cell::Cell;
 use rustc_hash::FxHashMap;
 use sphex_entity::{EntityRef, EntitySet, SecondaryMap};
 use sphex_ir::{Block, BlockCall, Effects, Function, Opcode, Region, Value};
@@ -24,6 +25,7 @@ pub struct Facts {
     uses: SecondaryMap<Value, u8>,
     position: SecondaryMap<Value, u32>,
     limit: SecondaryMap<Value, u32>,
+    steps: Cell<u64>,
 }
 
 impl Facts {
@@ -39,6 +41,16 @@ impl Facts {
         facts
     }
 
+    /// Counts work: instructions, uses, edges, and every question about a value.
+    pub fn step(&self) {
+        self.steps.set(self.steps.get() + 1);
+    }
+
+    /// The work counted so far.
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
     /// Whether a block has exactly one incoming edge, so that its parameters are other names (F2).
     pub fn single_edge(&self, block: Block) -> bool {
         self.incoming[block] == 1
@@ -46,6 +58,7 @@ impl Facts {
 
     /// The value that `value` is a name of.
     pub fn resolve(&self, func: &Function, value: Value) -> Value {
+        self.step();
         let value = func.resolve(value);
         self.alias[value].expand().unwrap_or(value)
     }
@@ -85,6 +98,7 @@ impl Facts {
                 continue;
             };
             *next += 1;
+            self.steps.set(self.steps.get() + 1);
             if seen.insert(successor) {
                 stack.push((successor, func.successors(successor), 0));
             }
@@ -94,6 +108,7 @@ impl Facts {
         for &block in &self.postorder {
             let Some(terminator) = func.terminator(block) else { continue };
             for call in func.block_calls(terminator) {
+                self.steps.set(self.steps.get() + 1);
                 let target = func.block_call_target(call);
                 let same =
                     last[target].0 == block && same_call(func, BlockCall::from_u32(last[target].1), call);
@@ -110,6 +125,7 @@ impl Facts {
         for k in (0..self.postorder.len()).rev() {
             let Some(terminator) = func.terminator(self.postorder[k]) else { continue };
             for call in func.block_calls(terminator) {
+                self.step();
                 let target = func.block_call_target(call);
                 if self.single_edge(target) {
                     for (param, arg) in func.block_params(target).zip(func.block_call_args(call)) {
@@ -125,6 +141,7 @@ impl Facts {
         nearest.clear();
         let insts = &func.blocks[block].insts;
         for (k, &inst) in insts.iter().enumerate().rev() {
+            self.step();
             let position = k as u32 + 1;
             self.position[inst] = position;
             let data = &func.insts[inst];
@@ -140,6 +157,7 @@ impl Facts {
 
     fn count_uses(&mut self, func: &Function, inst: Value) {
         let mut count = |value: Value| {
+            self.steps.set(self.steps.get() + 1);
             let value = self.alias[func.resolve(value)].expand().unwrap_or(func.resolve(value));
             self.uses[value] = self.uses[value].saturating_add(1).min(2);
         };

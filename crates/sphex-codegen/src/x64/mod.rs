@@ -43,7 +43,7 @@ pub fn select<'f>(
     func: &'f Function,
     machine: &'f mut MachineFunction,
     settings: &'f Settings,
-) -> Result<(), CodegenError> {
+) -> Result<u64, CodegenError> {
     let placement = crate::abi::place(&func.signature)?;
     check_types(func)?;
     for slot in func.stack_slots.values() {
