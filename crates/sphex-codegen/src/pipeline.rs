@@ -2,6 +2,7 @@
 //!
 //! | step | needs | gives |
 //! |---|---|---|
+//! | `opt::optimize` | placed or floating IR, an optimization level | placed IR |
 //! | `abi::place` | a signature | where parameters and results are |
 //! | selection | placed, verified IR | machine function, critical edges split |
 //! | `slots::relieve` | machine function | the same, with budgets kept |
@@ -17,8 +18,9 @@ use crate::emit::{self, CompiledFunction, SequenceEmitter};
 use crate::error::CodegenError;
 use crate::frame::{self, StackLimit};
 use crate::machine::MachineFunction;
+use crate::opt;
 use crate::regalloc::{self, RegisterFile};
-use crate::settings::Settings;
+use crate::settings::{OptLevel, Settings};
 use crate::slots;
 use crate::x64;
 use sphex_asm::buffer::CodeBuffer;
@@ -31,6 +33,7 @@ use sphex_ir::{Function, Opcode};
 pub struct Context {
     /// What selection makes.
     pub machine: MachineFunction,
+    opt: opt::Scratch,
     regalloc: regalloc::Scratch,
     select_steps: u64,
     buffer: CodeBuffer,
@@ -43,7 +46,7 @@ impl Context {
     }
 }
 
-/// Compiles a placed function.
+/// Compiles a function: placed, or floating if the settings ask for optimization.
 pub fn compile(
     func: &mut Function,
     settings: &Settings,
@@ -66,6 +69,13 @@ pub fn select(
         verify(func, "input")?;
     }
     refuse_handlers(func)?;
+    if settings.opt_level != OptLevel::None {
+        opt::optimize(
+            func,
+            &mut ctx.opt,
+            |func, pass| if settings.verify { verify(func, pass) } else { Ok(()) },
+        )?;
+    }
     let placement = crate::abi::place(&func.signature)?;
     ctx.machine.clear();
     ctx.select_steps = x64::select(func, &mut ctx.machine, settings)?;

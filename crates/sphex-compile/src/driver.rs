@@ -14,7 +14,6 @@ use sphex_artifact::module::{self as desc, Description};
 use sphex_artifact::sections::Kind;
 use sphex_artifact::types::FuncType;
 use sphex_artifact::write::{Contents, Name, write};
-use sphex_codegen::opt::place;
 use sphex_codegen::pipeline;
 use sphex_ir::Function;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +28,6 @@ const PARALLEL_BYTES: usize = 32 << 10;
 #[derive(Default)]
 struct Worker {
     translate: translate::Scratch,
-    place: place::Scratch,
     codegen: pipeline::Context,
 }
 
@@ -139,11 +137,8 @@ fn compile_function(
     worker: &mut Worker,
 ) -> Result<Input> {
     let mut func = translate::translate(info, settings, position, &mut worker.translate)?.func;
-    if settings.optimize {
-        place::place(&mut func, &mut worker.place);
-    }
     let function = info.bodies[position].validate.index;
-    let code = pipeline::compile(&mut func, &settings.codegen, &mut worker.codegen)
+    let code = pipeline::compile(&mut func, &settings.for_codegen(), &mut worker.codegen)
         .map_err(|error| codegen_error(info.function_name(function), &error))?;
     let offset = info.bodies[position].bytes.range().start as u32;
     Ok(Input { name: func.name, function, code, inlined: func.inline_nodes, offset })

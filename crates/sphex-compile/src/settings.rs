@@ -147,6 +147,16 @@ impl Settings {
         Ok(())
     }
 
+    /// What code generation is told: translation leaves values floating where it optimizes, and the optimizer places them.
+    pub fn for_codegen(&self) -> sphex_codegen::Settings {
+        let opt_level = match (self.optimize, self.codegen.opt_level) {
+            (false, _) => OptLevel::None,
+            (true, OptLevel::None) => OptLevel::Speed,
+            (true, level) => level,
+        };
+        sphex_codegen::Settings { opt_level, ..self.codegen }
+    }
+
     fn set_proposal(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
         let flag = WasmFeatures::from_name(&name.replace('-', "_").to_uppercase())
             .ok_or_else(|| SettingError::Unknown(name.into()))?;

@@ -295,21 +295,7 @@ impl<'f> Builder<'f> {
 
     /// Moves a constant addend of an address into the offset, where it fits.
     fn address(&self, address: Value, offset: i32) -> (Value, i32) {
-        if self.folder.is_none() {
-            return (address, offset);
-        }
-        let data = self.func.insts[self.func.resolve(address)];
-        let sum = match (data.opcode, data.ty) {
-            (Opcode::Iadd, types::I64) => self
-                .func
-                .as_iconst(Value::from_u32(data.b))
-                .and_then(|c| (c as i64).checked_add(offset as i64)),
-            _ => None,
-        };
-        match sum.and_then(|sum| i32::try_from(sum).ok()) {
-            Some(sum) => (self.func.resolve(Value::from_u32(data.a)), sum),
-            None => (address, offset),
-        }
+        if self.folder.is_some() { fold::address(self.func, address, offset) } else { (address, offset) }
     }
 }
 

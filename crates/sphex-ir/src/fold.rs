@@ -8,7 +8,7 @@
 //! I2. A rewrite lowers (cost, size), so that rewriting ends; besides, rewrites nest at most [`MAX_DEPTH`] deep.
 
 use crate::evaluate;
-use crate::function::{Function, InstData, SrcLoc, Value};
+use crate::function::{Block, Function, InstData, SrcLoc, Value};
 use crate::immediates::IntCC;
 use crate::rules;
 use crate::table::{Effects, Format, Opcode};
@@ -60,6 +60,19 @@ impl Folder {
         }
     }
 
+    /// Folds an instruction that is there already, and whose operands have been replaced: it keeps its number if it is
+    /// neither simplified nor found.
+    pub fn refold(&mut self, func: &mut Function, node: Value) -> Value {
+        let (mut data, loc) = (func.insts[node], func.srclocs[node]);
+        canonicalize(func, &mut data);
+        if let Some(value) = self.simplify(func, data, loc) {
+            return value;
+        }
+        func.insts[node] = data;
+        func.block_of[node] = Block::NONE;
+        self.find_or(func, &data, |_| node)
+    }
+
     /// A value that is simpler than this instruction and equal to it, if a rule knows one. The instruction must be
     /// [foldable](is_foldable).
     pub fn simplify(&mut self, func: &mut Function, data: InstData, loc: SrcLoc) -> Option<Value> {
@@ -77,19 +90,28 @@ impl Folder {
 
     /// The one floating instruction with this data, made if need be.
     fn intern(&mut self, func: &mut Function, data: InstData, loc: SrcLoc) -> Value {
+        self.find_or(func, &data, |func| func.make(data, loc))
+    }
+
+    fn find_or(
+        &mut self,
+        func: &mut Function,
+        data: &InstData,
+        make: impl FnOnce(&mut Function) -> Value,
+    ) -> Value {
         if self.table.len() < 2 * (self.used + 1) {
             self.grow(func);
         }
         let mask = self.table.len() - 1;
-        let mut at = hash(&data) as usize & mask;
+        let mut at = hash(data) as usize & mask;
         while self.table[at] != u32::MAX {
             let found = Value::from_u32(self.table[at]);
-            if func.insts[found] == data {
+            if func.insts[found] == *data {
                 return found;
             }
             at = (at + 1) & mask;
         }
-        let made = func.make(data, loc);
+        let made = make(func);
         self.table[at] = made.as_u32();
         self.used += 1;
         made
@@ -162,6 +184,21 @@ pub fn is_boolean(func: &Function, value: Value) -> bool {
         value = func.resolve(Value::from_u32(func.insts[value].a));
     }
     matches!(func.insts[value].opcode, Opcode::Icmp | Opcode::Fcmp) && func.type_of(value) == types::I8
+}
+
+/// An address without its constant addend, which goes to the offset where it fits.
+pub fn address(func: &Function, address: Value, offset: i32) -> (Value, i32) {
+    let data = func.insts[func.resolve(address)];
+    let sum = match (data.opcode, data.ty) {
+        (Opcode::Iadd, types::I64) => {
+            func.as_iconst(Value::from_u32(data.b)).and_then(|c| (c as i64).checked_add(offset as i64))
+        }
+        _ => None,
+    };
+    match sum.and_then(|sum| i32::try_from(sum).ok()) {
+        Some(sum) => (func.resolve(Value::from_u32(data.a)), sum),
+        None => (address, offset),
+    }
 }
 
 /// What a rule's rewrite builds with.

@@ -509,6 +509,21 @@ impl Function {
         (inst.index()..inst.index() + self.result_count(inst)).map(Value::new)
     }
 
+    /// Whether an instruction may be computed anywhere: it has no effects and sees none. Loads of what neither faults nor
+    /// changes count.
+    pub fn floats(&self, inst: Value) -> bool {
+        let opcode = self.insts[inst].opcode;
+        match opcode {
+            Opcode::BlockParam | Opcode::Projection | Opcode::Alias => false,
+            _ if opcode.is_pure() => true,
+            _ if self.insts[inst].format() == Format::Load => {
+                let flags = self.flags(inst);
+                flags.readonly && flags.trap.is_none()
+            }
+            _ => false,
+        }
+    }
+
     /// The instruction that makes a value, and which of its results the value is; `None` for a block's parameter.
     pub fn definition(&self, value: Value) -> Option<(Value, usize)> {
         let data = &self.insts[value];

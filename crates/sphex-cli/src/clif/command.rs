@@ -246,9 +246,14 @@ fn print_domtree(func: &Function) -> String {
     out
 }
 
-/// What the optimizer makes of a function; verified before it is shown.
-fn optimized(_func: &Function, _settings: &Settings) -> Result<String, String> {
-    Err("not supported by this build".to_string())
+/// What the optimizer makes of a function; verified after each pass.
+fn optimized(func: &Function, _settings: &Settings) -> Result<String, String> {
+    let mut func = func.clone();
+    sphex_codegen::opt::optimize(&mut func, &mut Default::default(), |func, pass| {
+        verify(func).map_err(|errors| format!("after {pass}: {errors}"))
+    })?;
+    func.resolve_aliases();
+    Ok(func.to_string())
 }
 
 /// The disassembly of what is compiled, without addresses, which would change with every other line; targets of branches

@@ -66,7 +66,7 @@ pub fn place(func: &mut Function, scratch: &mut Scratch) {
     scratch.cfg.compute(func);
     scratch.dominators.compute(func, &scratch.cfg);
     scratch.loops.compute(func, &scratch.cfg, &scratch.dominators);
-    drop_unreachable(func, &scratch.dominators);
+    super::drop_unreachable(func, &scratch.dominators);
     let Some(entry) = func.entry() else { return };
     scratch.prepare(func);
     // The tree is walked with a stack of its own: blocks nest deep.
@@ -79,19 +79,6 @@ pub fn place(func: &mut Function, scratch: &mut Scratch) {
         stack.push((block, true));
         scratch.enter(func, block);
         stack.extend(scratch.dominators.children(block).iter().rev().map(|&child| (child, false)));
-    }
-}
-
-fn drop_unreachable(func: &mut Function, dominators: &Dominators) {
-    let Some(entry) = func.entry() else { return };
-    let layout = core::mem::take(&mut func.layout);
-    let (kept, dropped): (Vec<Block>, Vec<Block>) =
-        layout.into_iter().partition(|&b| b == entry || dominators.is_reachable(b));
-    func.layout = kept;
-    for block in dropped {
-        for inst in core::mem::take(&mut func.blocks[block].insts) {
-            func.block_of[inst] = Block::NONE;
-        }
     }
 }
 

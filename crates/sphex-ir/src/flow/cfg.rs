@@ -27,7 +27,22 @@ impl Cfg {
     /// Computes the graph of `func`, reusing memory. Blocks outside the layout have no successors.
     pub fn compute(&mut self, func: &Function) {
         self.compute_edges(func);
-        self.compute_order(func);
+        self.compute_order(func.blocks.len(), func.entry());
+    }
+
+    /// Any graph of `count` nodes, numbered as blocks, that is walked from `entry`: its edges are sorted by their source.
+    pub fn compute_graph(&mut self, count: usize, entry: Block, edges: &[(Block, Block)]) {
+        self.succ_start.clear();
+        self.succs.clear();
+        let mut rest = edges.iter().peekable();
+        for node in 0..count {
+            self.succ_start.push(self.succs.len() as u32);
+            while let Some((_, to)) = rest.next_if(|edge| edge.0.index() == node) {
+                self.succs.push(*to);
+            }
+        }
+        self.compute_preds(count);
+        self.compute_order(count, Some(entry));
     }
 
     fn compute_edges(&mut self, func: &Function) {
@@ -38,8 +53,6 @@ impl Cfg {
         }
         self.succ_start.clear();
         self.succs.clear();
-        self.pred_start.clear();
-        self.pred_start.resize(count + 1, 0);
         for block in func.blocks.keys() {
             self.succ_start.push(self.succs.len() as u32);
             if in_layout[block.index()] {
@@ -47,8 +60,14 @@ impl Cfg {
                 self.succs.extend(known);
             }
         }
+        self.compute_preds(count);
+    }
+
+    /// Counting sort of the edges by target: count, prefix sums, fill.
+    fn compute_preds(&mut self, count: usize) {
         self.succ_start.push(self.succs.len() as u32);
-        // Counting sort of the edges by target: count, prefix sums, fill.
+        self.pred_start.clear();
+        self.pred_start.resize(count + 1, 0);
         for target in &self.succs {
             self.pred_start[target.index() + 1] += 1;
         }
@@ -58,7 +77,7 @@ impl Cfg {
         self.preds.clear();
         self.preds.resize(self.succs.len(), Block::NONE);
         let mut fill = self.pred_start.clone();
-        for block in func.blocks.keys() {
+        for block in (0..count).map(Block::new) {
             for target in &self.succs[span(&self.succ_start, block)] {
                 let at = &mut fill[target.index()];
                 self.preds[*at as usize] = block;
@@ -67,11 +86,11 @@ impl Cfg {
         }
     }
 
-    fn compute_order(&mut self, func: &Function) {
+    fn compute_order(&mut self, count: usize, entry: Option<Block>) {
         self.rpo.clear();
         self.rpo_number.clear();
-        self.rpo_number.resize(func.blocks.len(), UNREACHABLE);
-        let Some(entry) = func.entry() else { return };
+        self.rpo_number.resize(count, UNREACHABLE);
+        let Some(entry) = entry else { return };
         // Depth first, successors from the last to the first, so that in the reversed order the first comes first.
         let mut stack = vec![(entry, self.succs(entry).len())];
         self.rpo_number[entry.index()] = 0;

@@ -31,10 +31,14 @@ impl Dominators {
 
     /// Computes the tree of `func`, reusing memory.
     pub fn compute(&mut self, func: &Function, cfg: &Cfg) {
-        let count = func.blocks.len();
+        self.compute_graph(func.blocks.len(), func.entry(), cfg);
+    }
+
+    /// Computes the tree of any graph of `count` nodes, numbered as blocks.
+    pub fn compute_graph(&mut self, count: usize, entry: Option<Block>, cfg: &Cfg) {
         self.idom.clear();
         self.idom.resize(count, Block::NONE);
-        let Some(entry) = func.entry() else {
+        let Some(entry) = entry else {
             self.finish(count, None);
             return;
         };

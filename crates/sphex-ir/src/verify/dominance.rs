@@ -7,7 +7,7 @@
 use super::Report;
 use crate::flow::{Cfg, Dominators};
 use crate::function::{Block, Function, Value};
-use crate::table::{Format, Opcode};
+use crate::table::Format;
 use sphex_entity::EntityRef;
 
 /// Available in `block` from position `at` on (0: from its start), and in what it dominates.
@@ -101,8 +101,7 @@ impl Points<'_> {
                 stack.pop();
                 continue;
             }
-            let data = &self.func.insts[inst];
-            if !data.opcode.is_pure() || data.opcode == Opcode::BlockParam {
+            if !self.func.floats(inst) {
                 self.states[inst.index()] = State::Wrong;
                 continue;
             }
