@@ -12,7 +12,7 @@
 
 use super::locals::Mark;
 use super::{OpError, Output, Translator, Types, Values};
-use sphex_artifact::builtins::Builtin;
+use sphex_artifact::Trap;
 use sphex_artifact::vmctx;
 use sphex_ir::{Block, BlockCall, IntCC, Opcode, Value, types};
 use wasmparser::{BlockType, BrTable};
@@ -211,19 +211,15 @@ impl Translator<'_, '_, '_> {
         }
     }
 
-    /// `limit` of all ones means that someone wants the program to stop.
+    /// `limit` of all ones means that someone wants the program to stop: a trap, whose record says so. It clobbers
+    /// nothing, where a call out of the loop would take every register from what lives across it.
     fn interruption_check(&mut self) {
         let store = self.vmctx_field(types::I64, vmctx::header::STORE);
         let flags = self.trusted(super::context::Part::Limit);
         let limit = self.b.load(Opcode::Load, types::I64, flags, store, vmctx::store::LIMIT as i32);
         let ones = self.b.iconst(types::I64, -1);
         let hit = self.b.icmp(IntCC::Eq, limit, ones);
-        let (cold, next) = (self.new_cold_block(), self.new_block());
-        self.b.brif(hit, (cold, &[]), (next, &[]));
-        self.b.switch_to(cold);
-        self.builtin(Builtin::LimitHit, &[]);
-        self.b.jump(next, &[]);
-        self.switch_to(next);
+        self.b.trapnz(hit, super::tables::trap_code(Trap::Interrupt));
     }
 
     pub(super) fn if_(&mut self, ty: BlockType) -> Output {

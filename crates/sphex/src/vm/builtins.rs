@@ -3,8 +3,6 @@
 //! Each function gets the vmctx of the running instance. Indices of memories, tables and segments are those of its
 //! module, which was validated; one that is out of range all the same traps, too.
 
-use std::sync::atomic::Ordering;
-
 use sphex_artifact::Trap;
 use sphex_artifact::vmctx::VmHeader;
 
@@ -272,13 +270,7 @@ pub(super) unsafe extern "C" fn limit_hit(vmctx: Vmctx) {
     // SAFETY: called by a stub.
     unsafe {
         run(vmctx, (), |inner, _| {
-            let stack_limit = (*inner.vm.as_ptr()).stack_limit;
-            let limit = inner.vm.limit();
-            // Only the interruption that is seen here is taken back; the next one counts again.
-            match limit.compare_exchange(u64::MAX, stack_limit, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => Err(Trap::Interrupt),
-                Err(_) => Err(Trap::StackOverflow),
-            }
+            Err(if inner.vm.take_interruption() { Trap::Interrupt } else { Trap::StackOverflow })
         })
     }
 }

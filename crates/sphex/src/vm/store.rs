@@ -81,6 +81,13 @@ impl SharedVm {
         // SAFETY: the store's words live as long as `self`; the field is atomic.
         unsafe { &(*self.as_ptr()).limit }
     }
+
+    /// Takes an interruption back that wasm has seen, if there is one; the next one counts again.
+    pub(crate) fn take_interruption(&self) -> bool {
+        // SAFETY: only this thread, which runs the store's wasm, writes `stack_limit`.
+        let stack_limit = unsafe { (*self.as_ptr()).stack_limit };
+        self.limit().compare_exchange(u64::MAX, stack_limit, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// A function that a handle refers to.

@@ -4,6 +4,7 @@
 //! faulting wasm, below its frames. There, outside the handler, ordinary code notes the trap and its backtrace; the
 //! limit at function entries has left room for it.
 
+use sphex_artifact::Trap;
 use sphex_artifact::sections::FrameState;
 use sphex_artifact::vmctx::VmStore;
 
@@ -59,6 +60,9 @@ pub(crate) unsafe extern "C" fn note_fault(
     let inner = unsafe { &mut *(*vm).host.cast::<StoreInner>() };
     let fault = Fault { pc, fp, return_pc: (return_pc != 0).then_some(return_pc) };
     let mut error = Error::from_trap_code(code as u8);
+    if code == usize::from(Trap::Interrupt.code()) {
+        inner.vm.take_interruption();
+    }
     error.set_backtrace(walk::backtrace(inner, Some(fault)));
     inner.pending = Some(Pending::Error(error));
     // SAFETY: as above.
