@@ -229,6 +229,7 @@ const ROWS: &[Row] = &[
 /// Proposals that -W switches, by the names that they have in their repositories.
 const PROPOSALS: &[&str] = &[
     "bulk-memory",
+    "custom-descriptors",
     "custom-page-sizes",
     "exceptions",
     "extended-const",

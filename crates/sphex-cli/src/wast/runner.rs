@@ -109,7 +109,7 @@ impl Runner {
                 self.expect_unlinkable(module, message)
             }
             WastDirective::AssertException { .. } => {
-                Err("not supported yet: the exceptions proposal".to_owned())
+                Err("not supported yet: the exception handling proposal".to_owned())
             }
             WastDirective::AssertSuspension { .. } => {
                 Err("not supported yet: the stack switching proposal".to_owned())
