@@ -2,7 +2,8 @@
 //!
 //! Compiles each module on one thread and prints, for classes of body size and for the whole, the CPU nanoseconds a byte
 //! of the code section that each phase takes, then the bodies that cost most. CPU time of the thread, so that a busy
-//! machine disturbs little; the module is walked twice, and the second walk counts.
+//! machine disturbs little; the module is walked twice, and the second walk counts. `FILE@INDEX` compiles only that
+//! function, fifty times, for a profiler to look at.
 
 use sphex_codegen::frame;
 use sphex_codegen::opt::place;
@@ -29,12 +30,48 @@ fn cpu() -> f64 {
 }
 
 fn main() {
-    for path in std::env::args().skip(1) {
-        match std::fs::read(&path) {
-            Ok(wasm) => report(&path, &wasm),
-            Err(error) => eprintln!("{path}: {error}"),
+    for arg in std::env::args().skip(1) {
+        let (path, only) = match arg.rsplit_once('@') {
+            Some((path, index)) => (path, index.parse().ok()),
+            None => (&*arg, None),
+        };
+        match (std::fs::read(path), only) {
+            (Ok(wasm), None) => report(path, &wasm),
+            (Ok(wasm), Some(index)) => repeat(&wasm, index),
+            (Err(error), _) => eprintln!("{path}: {error}"),
         }
     }
+}
+
+/// Compiles one function fifty times.
+fn repeat(wasm: &[u8], index: u32) {
+    let mut settings = Settings::default();
+    settings.codegen.verify = false;
+    let translation = match sphex_compile::translate_function(wasm, index, &settings) {
+        Ok(translation) => translation,
+        Err(error) => return eprintln!("{error}"),
+    };
+    let (mut scratch, mut ctx) = (place::Scratch::default(), pipeline::Context::new());
+    let mut best = f64::MAX;
+    for round in 0..50 {
+        let mut func = translation.func.clone();
+        let start = cpu();
+        place::place(&mut func, &mut scratch);
+        match pipeline::compile(&mut func, &settings.codegen, &mut ctx) {
+            Ok(code) if round == 0 => println!(
+                "{} blocks, {} values, {} machine instructions, {} virtual registers, {} bytes",
+                func.layout.len(),
+                func.insts.len(),
+                ctx.machine.insts.len(),
+                ctx.machine.vreg_count(),
+                code.code.len(),
+            ),
+            Ok(_) => {}
+            Err(error) => return eprintln!("{error}"),
+        }
+        best = best.min(cpu() - start);
+    }
+    println!("function {index}: {:.2} ms from placement on", best * 1e3);
 }
 
 fn report(path: &str, wasm: &[u8]) {

@@ -11,6 +11,10 @@
 //!     is hoisted to a block is kept apart and put before its terminator when the block closes, operands first.
 //! I4. A first place's operands are rewritten too, perhaps to copies; a copy stands for its node (`origin`) wherever
 //!     operands of a node are looked at again.
+//! I5. No node gets more than about `COPIES + 8 + log2(depth of the tree)` places: the first few where it is asked for,
+//!     further ones in a block that dominates the last one too, at last in ever shallower ones; never above `earliest`,
+//!     the deepest block that something it is computed from stands in. Without that, a chain of values each of which is
+//!     used in its own side block would be copied whole into each.
 //!
 //! The textbook (Click, "Global code motion", PLDI 1995) schedules early, late, then picks the shallowest loop on the
 //! dominator path in between, and needs a common ancestor of all uses. Walking the tree once and asking for values where
@@ -23,6 +27,23 @@ use sphex_ir::{Block, Function, Opcode, Value};
 /// Hoisting a cheap value out of a loop occupies a register in the whole loop: at most so many (integers, floats).
 const HOISTED_LIMIT: [u16; 2] = [9, 10];
 
+/// Places that a node gets where it is asked for, in blocks that are not rare and in rare ones; then they are shared.
+const COPIES: [u8; 2] = [2, 6];
+
+/// Places after which shared ones move up the tree by half its height each time.
+const CLIMBING: u8 = 10;
+
+/// What placement knows about a node.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    /// How many it has.
+    count: u8,
+    /// Depth of the deepest block that something it is computed from stands in.
+    earliest: u32,
+    /// The block of the last.
+    last: Block,
+}
+
 /// Scratch of the pass, reused from function to function.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -33,11 +54,13 @@ pub struct Scratch {
     /// Of each instruction made here, the node that it is a copy of (I4).
     origin: Vec<Value>,
     memo: Vec<Value>,
+    places: Vec<Places>,
     depth: Vec<u32>,
     hoisted_out_of: Vec<[u16; 2]>,
     open: Vec<OpenBlock>,
     local: Vec<Value>,
-    pending: Vec<Value>,
+    /// Nodes to place, and the depth of the block to place each in or above.
+    pending: Vec<(Value, usize)>,
 }
 
 /// What became of an instruction that there was before the pass.
@@ -114,6 +137,8 @@ impl Scratch {
         self.origin.clear();
         self.memo.clear();
         self.memo.resize(func.insts.len(), Value::NONE);
+        self.places.clear();
+        self.places.resize(func.insts.len(), Places { count: 0, earliest: 0, last: Block::NONE });
         self.depth.clear();
         self.depth.resize(func.blocks.len(), 0);
         for &block in self.dominators.preorder() {
@@ -155,7 +180,10 @@ impl Scratch {
     fn close(&mut self, func: &mut Function) {
         let Some(open) = self.open.pop() else { return };
         for node in open.computed {
-            self.memo[node.index()] = Value::NONE;
+            // It may have been given a shallower place since.
+            if self.memo[node.index()].expand().is_some_and(|at| func.block_of[at] == open.block) {
+                self.memo[node.index()] = Value::NONE;
+            }
         }
         let insts = &mut func.blocks[open.block].insts;
         let end = insts.len().saturating_sub(1);
@@ -196,23 +224,29 @@ impl Scratch {
             return at;
         }
         let mut pending = core::mem::take(&mut self.pending);
+        let here = self.open.len() - 1;
         let node = |this: &Self, func: &Function, v: Value| {
             func.definition(func.resolve(v)).map_or(v, |(inst, _)| this.node(inst))
         };
-        pending.push(node(self, func, value));
-        while let Some(&top) = pending.last() {
+        let top = node(self, func, value);
+        pending.push((top, self.level(func, top, here)));
+        while let Some(&(top, level)) = pending.last() {
             let before = pending.len();
-            if self.memo[top.index()].is_none() {
+            if !self.is_computed(func, top, level) {
                 for operand in func.operands(top) {
-                    if self.available(func, operand).is_none() {
-                        pending.push(node(self, func, operand));
+                    let operand = func.resolve(operand);
+                    let Some((inst, _)) = func.definition(operand) else { continue };
+                    let operand = self.node(inst);
+                    let level = if is_constant(func, operand) { here } else { level };
+                    if self.state[operand.index()] != State::Listed && !self.is_computed(func, operand, level) {
+                        pending.push((operand, self.level(func, operand, level)));
                     }
                 }
             }
             if pending.len() == before {
                 pending.pop();
-                if self.memo[top.index()].is_none() {
-                    self.give_place(func, top, out);
+                if !self.is_computed(func, top, level) {
+                    self.give_place(func, top, level, out);
                 }
             }
         }
@@ -220,8 +254,30 @@ impl Scratch {
         self.available(func, value).unwrap_or(value)
     }
 
-    /// Gives a node whose operands are all available a place (I2, I3).
-    fn give_place(&mut self, func: &mut Function, node: Value, out: &mut Vec<Value>) {
+    /// Whether a floating node is computed in the open block of this depth or above.
+    fn is_computed(&self, func: &Function, node: Value, level: usize) -> bool {
+        let at = self.memo[node.index()].expand();
+        at.is_some_and(|at| level + 1 == self.open.len() || self.depth_of(func, at) <= level)
+    }
+
+    fn depth_of(&self, func: &Function, value: Value) -> usize {
+        self.depth[Dominators::block_of(func, value).index()] as usize
+    }
+
+    /// The depth of the block to give a node its next place in, at most `level` (I5).
+    fn level(&self, func: &Function, node: Value, level: usize) -> usize {
+        let Places { count, earliest, last } = self.places[node.index()];
+        let cold = func.blocks[self.open[level].block].cold;
+        if count < COPIES[usize::from(cold)] || is_local(func.insts[node].opcode) {
+            return level;
+        }
+        let above = self.open.partition_point(|open| self.dominators.dominates(open.block, last));
+        let shared = above.saturating_sub(1) >> u32::from(count >= CLIMBING);
+        shared.max(earliest as usize).min(level)
+    }
+
+    /// Gives a node whose operands are all available in the open block of this depth a place there or above (I2, I3).
+    fn give_place(&mut self, func: &mut Function, node: Value, level: usize, out: &mut Vec<Value>) {
         let mut operands: smallvec::SmallVec<[Value; 4]> =
             func.operands(node).into_iter().map(|v| self.available(func, v).unwrap_or(v)).collect();
         let at = if self.state[node.index()] == State::Used {
@@ -230,7 +286,10 @@ impl Scratch {
             self.state[node.index()] = State::Used;
             node
         };
-        let target = self.target(func, node, &operands);
+        if self.places[node.index()].count == 0 {
+            self.places[node.index()].earliest = self.earliest(func, &operands);
+        }
+        let target = self.target(func, node, level, &operands);
         let here = self.open.len() - 1;
         if target != here {
             for operand in &mut operands {
@@ -246,6 +305,9 @@ impl Scratch {
         func.map_uses(at, |v| next.next().copied().unwrap_or(v));
         self.memo[node.index()] = at;
         func.block_of[at] = self.open[target].block;
+        let places = &mut self.places[node.index()];
+        places.count = places.count.saturating_add(1);
+        places.last = self.open[target].block;
         if target == here {
             out.push(at);
         } else {
@@ -258,14 +320,26 @@ impl Scratch {
         }
     }
 
-    /// The open block, by depth, to compute `node` in: the current one, or above the loops in which it is invariant.
-    fn target(&mut self, func: &Function, node: Value, operands: &[Value]) -> usize {
-        let mut target = self.open.len() - 1;
+    /// The depth of the deepest block that something these are computed from stands in.
+    fn earliest(&self, func: &Function, operands: &[Value]) -> u32 {
+        let of = |&value: &Value| match func.definition(value) {
+            Some((inst, _)) if self.state[self.node(inst).index()] != State::Listed => {
+                self.places[self.node(inst).index()].earliest
+            }
+            _ => self.depth_of(func, value) as u32,
+        };
+        operands.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// The open block, by depth, to compute `node` in: the one of depth `level`, or above the loops in which it is
+    /// invariant.
+    fn target(&mut self, func: &Function, node: Value, level: usize, operands: &[Value]) -> usize {
+        let mut target = level;
         // What a rare path needs is computed there: a loop's registers are dearer.
         if is_local(func.insts[node].opcode) || func.blocks[self.open[target].block].cold {
             return target;
         }
-        let def_depth = |v: &Value| self.depth[Dominators::block_of(func, *v).index()] as usize;
+        let def_depth = |v: &Value| self.depth_of(func, *v);
         let earliest = operands.iter().filter(|v| !is_constant(func, **v)).map(def_depth).max().unwrap_or(0);
         let class = func.type_of(node).is_float() as usize;
         let cheap = is_cheap(func, node);
@@ -367,5 +441,32 @@ mod tests {
             .collect();
         assert_ne!(returned[0], returned[1]);
         assert!(func.blocks[entry].insts.len() == 1);
+    }
+
+    /// A chain of values, each used in a side block of its own, is not copied whole into each.
+    #[test]
+    fn side_blocks_share_a_chain() {
+        let placed = |count: usize| {
+            let mut func = Function::new(ExternalName::symbol("f"), Signature::new(CallConv::Fast));
+            let entry = func.add_block();
+            let x = func.add_block_param(entry, I32);
+            let mut folder = Folder::new();
+            let mut b = Builder::folding(&mut func, &mut folder);
+            b.switch_to(entry);
+            let mut chain = x;
+            for _ in 0..count {
+                let (side, next) = (b.func.add_block(), b.func.add_block());
+                b.brif(x, (side, &[]), (next, &[]));
+                b.switch_to(side);
+                chain = b.binary(Opcode::Imul, chain, x);
+                b.ret(&[chain]);
+                b.switch_to(next);
+            }
+            b.ret(&[]);
+            place(&mut func, &mut Scratch::default());
+            func.layout.iter().map(|&block| func.blocks[block].insts.len()).sum::<usize>()
+        };
+        let (small, large) = (placed(100), placed(400));
+        assert!(large < 5 * small, "{small} instructions become {large}");
     }
 }
