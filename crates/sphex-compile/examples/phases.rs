@@ -13,8 +13,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 const PHASES: [&str; 5] = ["translate", "place", "select", "allocate+emit", "all"];
-const CLASSES: [(&str, usize); 5] =
-    [("< 1 KB", 1 << 10), ("1-10 KB", 10 << 10), ("10-100 KB", 100 << 10), ("> 100 KB", usize::MAX), ("whole", 0)];
+const CLASSES: [(&str, usize); 5] = [
+    ("< 1 KB", 1 << 10),
+    ("1-10 KB", 10 << 10),
+    ("10-100 KB", 100 << 10),
+    ("> 100 KB", usize::MAX),
+    ("whole", 0),
+];
 
 #[derive(Clone, Copy, Default)]
 struct Cost {
@@ -83,7 +88,14 @@ fn report(path: &str, wasm: &[u8]) {
         sum
     });
     println!("{path}: {:.2} MB of code in {} bodies", total as f64 / 1e6, sizes.len());
-    println!("{:<12} {:>7} {:>8} {:>7} | ns a byte: {}", "class", "bodies", "MB", "insts/B", PHASES.join("  "));
+    println!(
+        "{:<12} {:>7} {:>8} {:>7} | ns a byte: {}",
+        "class",
+        "bodies",
+        "MB",
+        "insts/B",
+        PHASES.join("  ")
+    );
     let mut lower = 0;
     for (name, upper) in CLASSES {
         let mut class = Cost::default();
@@ -170,8 +182,13 @@ fn measure(wasm: &[u8], sizes: &HashMap<u32, usize>) -> (f64, Vec<(u32, Cost)>) 
             let end = cpu();
             match compiled {
                 Ok(selected) => {
-                    let time =
-                        [translated - last, placed - translated, selected - placed, end - selected, end - last];
+                    let time = [
+                        translated - last,
+                        placed - translated,
+                        selected - placed,
+                        end - selected,
+                        end - last,
+                    ];
                     costs.push((index, Cost { bodies: 1, bytes: sizes[&index], machine, time }));
                 }
                 Err(error) => eprintln!("function {index}: {error}"),

@@ -238,7 +238,8 @@ impl Scratch {
                     let Some((inst, _)) = func.definition(operand) else { continue };
                     let operand = self.node(inst);
                     let level = if is_constant(func, operand) { here } else { level };
-                    if self.state[operand.index()] != State::Listed && !self.is_computed(func, operand, level) {
+                    if self.state[operand.index()] != State::Listed && !self.is_computed(func, operand, level)
+                    {
                         pending.push((operand, self.level(func, operand, level)));
                     }
                 }
