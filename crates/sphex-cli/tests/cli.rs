@@ -1,0 +1,271 @@
+//! The command line under test: transcripts in `tests/cli/*.txt`, one trial a file, and what a transcript cannot tell
+//! (signals, closed pipes, threads).
+//!
+//! A transcript is a list of commands with what they are expected to say:
+//!
+//! ```text
+//! # A comment; blank lines are nothing.
+//! $ sphex hello.wat
+//! | a line of standard output
+//! ! a line of standard error
+//! = 134
+//! ```
+//!
+//! `=` is the exit code where it is not 0. Commands run under `sh -c` in a folder of the trial's own, which begins with
+//! a copy of every other file of `tests/cli`; what one command leaves there the next one finds. `BLESS=1` rewrites what
+//! is expected.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use support::{Ended, SPHEX, difference, root, run};
+
+type Outcome = Result<(), Failed>;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let folder = root().join("tests/cli");
+    let mut transcripts: Vec<PathBuf> = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+        .collect();
+    transcripts.sort();
+    assert!(!transcripts.is_empty(), "no transcripts in {}", folder.display());
+    let mut trials: Vec<Trial> = transcripts
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Trial::test(format!("transcript/{name}"), move || transcript(&path))
+        })
+        .collect();
+    for (name, signal) in [("INT", libc::SIGINT), ("TERM", libc::SIGTERM)] {
+        for guest in ["loop", "wait", "sleep"] {
+            trials.push(Trial::test(format!("signal/{name} in {guest}"), move || dies_by(signal, guest)));
+        }
+    }
+    trials.push(Trial::test("signal/an ignored INT stays ignored", ignored_signal));
+    trials.push(Trial::test("pipe/EPIPE reaches the guest", closed_pipe));
+    trials.push(Trial::test("pipe/our own output ends quietly", closed_pipe_of_ours));
+    trials.push(Trial::test("threads/a hello starts none", no_thread));
+    trials.push(Trial::test("threads/one while the guest waits", one_thread));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A folder with the files that transcripts and trials use.
+fn workshop() -> Result<tempfile::TempDir, Failed> {
+    let folder = tempfile::tempdir()?;
+    for entry in fs::read_dir(root().join("tests/cli"))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|end| end != "txt") {
+            fs::copy(&path, folder.path().join(path.file_name().unwrap_or_default()))?;
+        }
+    }
+    Ok(folder)
+}
+
+/// Runs a transcript, and compares it with itself.
+fn transcript(path: &Path) -> Outcome {
+    let expected = fs::read_to_string(path)?;
+    let folder = workshop()?;
+    let mut found = String::new();
+    for line in expected.lines().filter(|line| !line.starts_with(['|', '!', '='])) {
+        found += line;
+        found.push('\n');
+        if let Some(command) = line.strip_prefix("$ ") {
+            found += &told(&shell(folder.path(), command), folder.path());
+        }
+    }
+    if std::env::var_os("BLESS").is_some_and(|value| value == "1") && expected != found {
+        fs::write(path, &found)?;
+        return Ok(());
+    }
+    difference(&path.display().to_string(), &expected, &found).map_or(Ok(()), |text| Err(text.into()))
+}
+
+fn shell(folder: &Path, command: &str) -> Ended {
+    let own = Path::new(SPHEX).parent().unwrap_or(Path::new("/")).display();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null()).env_clear();
+    shell.env("PATH", format!("{own}:/usr/local/bin:/usr/bin:/bin")).env("LC_ALL", "C").env("SEEN", "yes");
+    run(&mut shell)
+}
+
+/// How a command ended, as lines of a transcript.
+fn told(ended: &Ended, folder: &Path) -> String {
+    let mut text = String::new();
+    for (mark, output) in [('|', &ended.stdout), ('!', &ended.stderr)] {
+        for line in output.replace(&folder.display().to_string(), "[FOLDER]").lines() {
+            text += format!("{mark} {line}").trim_end();
+            text.push('\n');
+        }
+    }
+    if ended.code != 0 {
+        text += &format!("= {}\n", ended.code);
+    }
+    text
+}
+
+/// A guest that has started: it said so.
+struct Started {
+    child: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    _folder: tempfile::TempDir,
+}
+
+/// Starts `NAME.wat`, whose standard input is an open pipe, and waits for its first line.
+fn start(name: &str) -> Result<Started, Failed> {
+    let folder = workshop()?;
+    let mut command = Command::new(SPHEX);
+    command.arg(format!("{name}.wat")).current_dir(folder.path());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
+    let mut line = String::new();
+    stdout.read_line(&mut line)?;
+    let started = Started { child, stdout, _folder: folder };
+    if line == "ready\n" { Ok(started) } else { Err(format!("expected ready, found {line:?}").into()) }
+}
+
+impl Started {
+    fn send(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        let signal = rustix::process::Signal::from_named_raw(signal).expect("a signal");
+        rustix::process::kill_process(pid, signal).expect("a child that has not been waited for");
+    }
+}
+
+/// A signal stops the guest, wherever it is, and the process then dies by that very signal, without a word.
+fn dies_by(signal: i32, guest: &str) -> Outcome {
+    use std::os::unix::process::ExitStatusExt;
+    let mut started = start(guest)?;
+    started.send(signal);
+    let status = started.child.wait()?;
+    let mut stderr = String::new();
+    started.child.stderr.take().ok_or("no pipe")?.read_to_string(&mut stderr)?;
+    match status.signal() == Some(signal) && stderr.is_empty() {
+        true => Ok(()),
+        false => Err(format!("expected an end by signal {signal}, found {status} and {stderr:?}").into()),
+    }
+}
+
+/// Under `nohup`-like parents a signal that is ignored stays ignored: the guest reads on.
+fn ignored_signal() -> Outcome {
+    let folder = workshop()?;
+    let script = format!("trap '' INT; exec {SPHEX} wait.wat");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
+    let mut line = String::new();
+    stdout.read_line(&mut line)?;
+    let mut started = Started { child, stdout, _folder: folder };
+    started.send(libc::SIGINT);
+    started.child.stdin.take().ok_or("no pipe")?.write_all(b"on")?;
+    let status = started.child.wait()?;
+    started.stdout.read_to_string(&mut line)?;
+    match status.code() == Some(2) && line == "ready\n" {
+        true => Ok(()),
+        false => Err(format!("expected exit code 2, found {status}, {line:?}").into()),
+    }
+}
+
+/// Writing to a pipe that nobody reads gives the guest an errno, and it lives on: `echo.wat` exits with it.
+fn closed_pipe() -> Outcome {
+    let mut started = start("echo")?;
+    drop(started.stdout);
+    started.child.stdin.take().ok_or("no pipe")?.write_all(b"text")?;
+    let status = started.child.wait()?;
+    let pipe = 64;
+    match status.code() == Some(pipe) {
+        true => Ok(()),
+        false => Err(format!("expected exit code {pipe} (errno pipe), found {status}").into()),
+    }
+}
+
+fn closed_pipe_of_ours() -> Outcome {
+    let mut command = Command::new(SPHEX);
+    command.arg("settings").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let ended = run_with_output(&mut command, writer)?;
+    match ended.code == 0 && ended.stderr.is_empty() {
+        true => Ok(()),
+        false => Err(format!("expected a quiet end, found {} and {:?}", ended.code, ended.stderr).into()),
+    }
+}
+
+fn run_with_output(command: &mut Command, stdout: std::io::PipeWriter) -> Result<Ended, Failed> {
+    let child = command.stdout(stdout).spawn()?;
+    let output = child.wait_with_output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Ended { code: output.status.code().unwrap_or(-1), stdout: String::new(), stderr })
+}
+
+/// Runs a command that the kernel kills at its first `clone`.
+fn without_clone(command: &mut Command) -> Ended {
+    // SAFETY: between fork and exec this makes two system calls and nothing else.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(forbid_clone);
+    }
+    run(command)
+}
+
+/// From here on a `clone` kills the process.
+fn forbid_clone() -> std::io::Result<()> {
+    const fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt, jf, k }
+    }
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, libc::SYS_clone as u32),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_clone3 as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the filter and its program live until the call returns, which copies them; the other arguments are numbers.
+    #[allow(unsafe_code)]
+    let installed = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    if installed { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// A hello, compiled and run in one process that may start no thread. That the kernel would notice is shown by a
+/// compilation on two threads.
+fn no_thread() -> Outcome {
+    let folder = workshop()?;
+    let sphex = |arguments: &[&str]| {
+        without_clone(Command::new(SPHEX).args(arguments).current_dir(folder.path()).stdin(Stdio::null()))
+    };
+    let hello = sphex(&["hello.wat"]);
+    if (hello.code, hello.stdout.as_str()) != (0, "hello\n") {
+        return Err(format!("expected a hello, found {} and {:?}", hello.code, hello.stderr).into());
+    }
+    let module = root().join("examples/wordcount.wasm").display().to_string();
+    let parallel = sphex(&["compile", "-C", "threads=2", "-o", "out.cwasm", &module]);
+    match parallel.code == -libc::SIGSYS {
+        true => Ok(()),
+        false => Err(format!("expected SIGSYS, found {} and {:?}", parallel.code, parallel.stderr).into()),
+    }
+}
+
+/// While a guest waits for input the process has one thread.
+fn one_thread() -> Outcome {
+    let mut started = start("wait")?;
+    let threads = fs::read_dir(format!("/proc/{}/task", started.child.id()))?.count();
+    drop(started.child.stdin.take());
+    started.child.wait()?;
+    if threads == 1 { Ok(()) } else { Err(format!("expected 1 thread, found {threads}").into()) }
+}

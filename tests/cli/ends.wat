@@ -1,0 +1,18 @@
+;; Every way to end, by export.
+(module $ends
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (import "wasi_snapshot_preview1" "proc_raise" (func $proc_raise (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (table 4 funcref)
+  (elem (i32.const 0) $exit)
+  (type $nothing (func))
+  (func $exit (export "exit") (param i32) (call $proc_exit (local.get 0)))
+  (func $raise (export "raise") (param i32) (result i32) (call $proc_raise (local.get 0)))
+  (func $unreachable (export "unreachable") unreachable)
+  (func $divide (export "divide") (param i32 i32) (result i32) (i32.div_s (local.get 0) (local.get 1)))
+  (func $load (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+  (func $truncate (export "truncate") (param f64) (result i32) (i32.trunc_f64_s (local.get 0)))
+  (func $call (export "call") (param i32) (call_indirect (type $nothing) (local.get 0)))
+  (func $recurse (export "recurse") (call $recurse) (call $recurse))
+  (func $grow (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+  (func $loop (export "loop") (loop (br 0))))
