@@ -2,8 +2,11 @@
 
 use sphex::{ErrorKind, ImportType, Linker, Module};
 
-/// The imports of a module that nothing provides, as one message; `None` if there are none.
-pub fn missing<T>(linker: &Linker<T>, module: &Module) -> Option<String> {
+use crate::options::Preload;
+
+/// The imports of a module that nothing provides, as one message; `None` if there are none. `given` has the names of
+/// the modules that were preloaded.
+pub fn missing<T>(linker: &Linker<T>, module: &Module, given: &[Preload]) -> Option<String> {
     let missing: Vec<_> =
         module.imports().filter(|import| !linker.is_defined(import.module, import.name)).collect();
     let first = missing.first()?;
@@ -20,12 +23,15 @@ pub fn missing<T>(linker: &Linker<T>, module: &Module) -> Option<String> {
         let separator = if missing.len() == 1 { " " } else { "\n  " };
         text += &format!("{separator}`{module}::{name}` ({ty})");
     }
-    Some(format!("{text}\n{}", help(first)))
+    Some(format!("{text}\n{}", help(first, given)))
 }
 
 /// Where an import comes from, and what provides it.
-fn help(import: &ImportType<'_>) -> String {
+fn help(import: &ImportType<'_>, given: &[Preload]) -> String {
     let module = import.module;
+    if let Some(preload) = given.iter().find(|preload| preload.name == module) {
+        return format!("{}, given by --preload, does not export `{}`", preload.file.display(), import.name);
+    }
     match module {
         "wasi_snapshot_preview1" => {
             "it is no function of WASI preview 1, which is provided by default".to_owned()

@@ -19,10 +19,7 @@ pub fn execute(compile: &Compile) -> Result {
     };
     options.target = compile.target.as_deref().map(target).transpose()?;
     let engine = engine::engine(&options)?;
-    let bytes = input::read(file)?;
-    if input::is_component(&bytes) {
-        return Err(input::component(file));
-    }
+    let bytes = input::wasm(file)?;
     let artifact = engine.precompile(&bytes).map_err(|error| failure_in(file, error))?;
     let output = compile.output.clone().unwrap_or_else(|| default_output(file));
     write(&output, &artifact).with_context(|| format!("cannot write {}", output.display()))?;

@@ -17,6 +17,8 @@ enum Kind {
     Component,
     Wasm,
     Text,
+    Empty,
+    Unknown,
 }
 
 fn kind(bytes: &[u8]) -> Kind {
@@ -24,8 +26,17 @@ fn kind(bytes: &[u8]) -> Kind {
         [0x7f, b'E', b'L', b'F', ..] => Kind::Artifact,
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => Kind::Component,
         [0, b'a', b's', b'm', ..] => Kind::Wasm,
-        _ => Kind::Text,
+        [] => Kind::Empty,
+        _ if begins_like_text(bytes) => Kind::Text,
+        _ => Kind::Unknown,
     }
+}
+
+/// Text begins with a parenthesis or a comment.
+fn begins_like_text(bytes: &[u8]) -> bool {
+    let rest = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let first = rest.trim_ascii_start();
+    first.is_empty() || first.starts_with(b"(") || first.starts_with(b";;")
 }
 
 /// Reads a file, or standard input for `-`.
@@ -49,31 +60,31 @@ pub fn module(engine: &Engine, file: &Path, allow_precompiled: bool) -> Result<M
         Kind::Artifact => Err(Failure::Error(anyhow::anyhow!(
             "{name}: found an artifact, which is native code; if you trust it, run it with --allow-precompiled"
         ))),
-        Kind::Component => Err(component(file)),
-        Kind::Wasm | Kind::Text => compile(engine, file, &bytes),
+        kind => check(file, kind).and_then(|()| compile(engine, file, &bytes)),
     }
 }
 
-/// What is said of a component.
-pub fn component(file: &Path) -> Failure {
-    let name = file.display();
-    Failure::Error(anyhow::anyhow!("{name}: expected a core module, found a component: not supported yet"))
+/// The bytes of a module to compile.
+#[cfg(feature = "compiler")]
+pub fn wasm(file: &Path) -> Result<Vec<u8>> {
+    let bytes = read(file)?;
+    check(file, kind(&bytes)).map(|()| bytes)
 }
 
-/// Is it a component?
-#[cfg(feature = "compiler")]
-pub fn is_component(bytes: &[u8]) -> bool {
-    kind(bytes) == Kind::Component
+/// May this be given to the compiler?
+fn check(file: &Path, kind: Kind) -> Result {
+    let found = match kind {
+        Kind::Wasm | Kind::Text => return Ok(()),
+        Kind::Component => "expected a core module, found a component: not supported yet",
+        Kind::Artifact => "expected a module, found an artifact, which is compiled already",
+        Kind::Empty => "expected a module, found an empty file",
+        Kind::Unknown => "expected a module (wasm, its text, or an artifact), found none of them",
+    };
+    Err(Failure::Error(anyhow::anyhow!("{}: {found}", file.display())))
 }
 
 #[cfg(feature = "compiler")]
 fn compile(engine: &Engine, file: &Path, bytes: &[u8]) -> Result<Module> {
-    if bytes.is_empty() {
-        return Err(Failure::Error(anyhow::anyhow!(
-            "{}: expected a module, found an empty file",
-            file.display()
-        )));
-    }
     Module::new(engine, bytes).map_err(|error| failure_in(file, error))
 }
 
@@ -94,6 +105,7 @@ mod tests {
         assert_eq!(kind(b"\0asm\x01\0\0\0"), Kind::Wasm);
         assert_eq!(kind(b"\0asm\x0d\0\x01\0"), Kind::Component);
         assert_eq!(kind(b"\x7fELF\x02"), Kind::Artifact);
-        assert_eq!((kind(b"(module)"), kind(b""), kind(b"\0as")), (Kind::Text, Kind::Text, Kind::Text));
+        assert_eq!((kind(b""), kind(b"\0as"), kind(b"x(")), (Kind::Empty, Kind::Unknown, Kind::Unknown));
+        assert_eq!((kind(b"(module)"), kind(b" ;; x"), kind(b"\n")), (Kind::Text, Kind::Text, Kind::Text));
     }
 }

@@ -13,7 +13,7 @@ use sphex_wasi::{WasiCtx, WasiCtxBuilder};
 use crate::engine::{self, failure, failure_in};
 use crate::exit::{self, Failure, Result};
 use crate::invoke::{self, Call};
-use crate::options::{Options, Run};
+use crate::options::{Options, Preload, Run};
 use crate::os::{self, Stopped};
 use crate::{advice, input};
 
@@ -33,18 +33,20 @@ pub fn execute(run: &Run) -> Result {
     let module = input::module(&engine, file, run.allow_precompiled)?;
     let mut store = Store::new(&engine, guest);
     store.set_limits(engine::limits(&options));
-    let mut program = Program { linker: Linker::new(&engine), has_wasi: false };
+    let mut program = Program { linker: Linker::new(&engine), has_wasi: false, given: &[] };
     let host =
         store.data_mut().interrupt().map_err(|errno| anyhow::anyhow!("cannot make an eventfd: {errno}"))?;
     os::watch(store.interrupt_handle(), host, options.timeout).context("cannot handle signals")?;
 
-    for preload in &run.preloads {
+    for (position, preload) in run.preloads.iter().enumerate() {
+        program.given = &run.preloads[..position];
         let library = input::module(&engine, &preload.file, run.allow_precompiled)?;
         let instance = program.instantiate(&mut store, &preload.file, &library)?;
         program.initialize(&mut store, &preload.file, instance)?;
         let defined = program.linker.instance(&mut store, &preload.name, instance);
         defined.map_err(|error| failure_in(&preload.file, error))?;
     }
+    program.given = &run.preloads;
     let instance = program.instantiate(&mut store, file, &module)?;
     match call {
         Some(call) => program.invoke(&mut store, file, instance, &call),
@@ -108,18 +110,20 @@ fn fill(
 }
 
 /// What instances are made with.
-struct Program {
+struct Program<'a> {
     linker: Linker<WasiCtx>,
     has_wasi: bool,
+    /// What has been preloaded so far.
+    given: &'a [Preload],
 }
 
-impl Program {
+impl Program<'_> {
     fn instantiate(&mut self, store: &mut Store<WasiCtx>, file: &Path, module: &Module) -> Result<Instance> {
         if !self.has_wasi && module.imports().any(|import| import.module == WASI) {
             preview1::add_to_linker(&mut self.linker, |ctx| ctx).map_err(failure)?;
             self.has_wasi = true;
         }
-        if let Some(message) = advice::missing(&self.linker, module) {
+        if let Some(message) = advice::missing(&self.linker, module, self.given) {
             return Err(Failure::Error(anyhow::anyhow!("{}: {message}", file.display())));
         }
         let instance = self.linker.instantiate(store, module);

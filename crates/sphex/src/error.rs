@@ -250,7 +250,8 @@ impl fmt::Debug for Standard {
 }
 
 impl StdError for Standard {
+    /// What caused the cause: the message has the cause's own text already.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0.0.source.as_deref().and_then(|source| source.source())
     }
 }
