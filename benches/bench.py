@@ -3,6 +3,7 @@
 
 usage: bench.py [--rounds N] [--only a,b] [--engines sphex,wasmtime,...] [--sphex PATH] [--what run,compile,start]
 
+V8 writes the CPU seconds of the program alone (BENCH_TIMEFILE of node-wasi.mjs); the others are whole processes.
 Programs are those of ../shared/bench/open (BENCH_OPEN overrides). Every figure is a median of rounds in which the engines
 took turns; ratios are of medians within this one run. Peers are found on PATH (setup.sh installs them).
 """
@@ -19,6 +20,8 @@ ENGINES = {
     "winch": ("wasmtime compile -C parallel-compilation=n -C compiler=winch {wasm} -o {out}",
               "wasmtime run -C compiler=winch --allow-precompiled --dir . {out} {args}"),
     "wasmi": (None, "wasmi --dir . {wasm} {args}"),
+    "v8": (None, "node --no-warnings --no-liftoff --no-wasm-lazy-compilation --no-wasm-dynamic-tiering {open}/../node-wasi.mjs "
+                 "{wasm} {args}"),
     "native": (None, "{native} {args}"),
 }
 SIMD = {"simdk"}
@@ -28,18 +31,19 @@ def parse():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--only", default="")
-    p.add_argument("--engines", default="sphex,wasmtime,winch,native")
+    p.add_argument("--engines", default="sphex,wasmtime,winch,v8,native")
     p.add_argument("--sphex", default=os.path.join(ROOT, "target/release/sphex"))
     p.add_argument("--what", default="run,compile,start")
     p.add_argument("--base", default="wasmtime")
     return p.parse_args()
 
 
-def measure(command, cwd):
+def measure(command, cwd, time_file=None):
     """Runs a command; returns (exit code, stdout, wall seconds, CPU seconds, peak KiB)."""
     begin = time.perf_counter()
     out = tempfile.TemporaryFile()
-    child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL)
+    env = dict(os.environ, BENCH_TIMEFILE=time_file) if time_file else None
+    child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, env=env)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - begin
@@ -58,7 +62,7 @@ def programs(options):
 def command(template, options, name, folder, out):
     args = open(os.path.join(folder, "run.args")).read().strip()
     return shlex.split(template.format(sphex=os.path.abspath(options.sphex), wasm=f"{folder}/{name}.wasm", out=out,
-                                       native=f"{folder}/{name}.native", args=args))
+                                       native=f"{folder}/{name}.native", args=args, open=os.path.dirname(folder)))
 
 
 def table(title, heads, rows):
@@ -150,7 +154,10 @@ def main():
         def run(e, n):
             if ENGINES[e][0] and (e, n) not in built:
                 return None
-            code, out, _, used, _ = measure(command(ENGINES[e][1], options, n, folders[n], artifact(e, n)), folders[n])
+            alone = os.path.join(scratch, "seconds") if e == "v8" else None
+            code, out, _, used, _ = measure(command(ENGINES[e][1], options, n, folders[n], artifact(e, n)), folders[n], alone)
+            if alone and not code:
+                used = float(open(alone).read().split()[1])
             if code or out != open(f"{folders[n]}/expected.stdout", "rb").read():
                 wrong.add((e, n, code))
                 return None
@@ -181,7 +188,7 @@ def start(options, engines, scratch):
         tool = [sphex] if e == "sphex" else ["wasmtime"]
         subprocess.run(tool + ["compile", wasm, "-o", out], check=False)
         commands[e, "artifact"] = tool + ["run", "--allow-precompiled", "--dir", "/", out, "--top", "0", text]
-        cache = ["-C", "cache=n"]
+        cache = ["-C", "cache=n"] if e == "wasmtime" else []
         commands[e, "wasm"] = tool + ["run"] + cache + ["--dir", "/", wasm, "--top", "0", text]
     options.rounds, rounds = 40, options.rounds
     medians = interleave(options, list(commands), ["hello"], lambda key, _: timed(commands[key]))
