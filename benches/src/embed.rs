@@ -1,0 +1,150 @@
+//! What embedding costs: loading, instantiating, and crossing the border between host and guest, beside peers.
+//!
+//! Engines take turns within a round; a figure is the median of the rounds. `embed [ROUNDS]` prints a Markdown table of
+//! nanoseconds. Loading is from precompiled code where an engine has such, else from the module's bytes.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Imports one function, exports one that does nothing and one that calls the import `n` times; a page of memory with data.
+const MODULE: &str = r#"(module
+    (import "host" "next" (func $next (param i32) (result i32)))
+    (memory (export "memory") 2)
+    (table 8 funcref)
+    (elem (i32.const 0) $next $nop)
+    (data (i32.const 1024) "some data for the first page")
+    (func $nop (export "nop") (param i32) (result i32) (local.get 0))
+    (func (export "loop") (param $n i32) (result i32) (local $x i32)
+        (loop $again
+            (local.set $x (call $next (local.get $x)))
+            (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x)))"#;
+
+/// What is measured of each engine, with how often it is done for one figure.
+const COLUMNS: [(&str, u32); 4] =
+    [("load", 20), ("instantiate", 200), ("host calls guest", 100_000), ("guest calls host", 1_000_000)];
+
+type Times = [f64; COLUMNS.len()];
+
+/// Nanoseconds for one of `count` calls.
+fn time(count: u32, mut act: impl FnMut()) -> f64 {
+    let begin = Instant::now();
+    for _ in 0..count {
+        act();
+    }
+    begin.elapsed().as_nanos() as f64 / f64::from(count)
+}
+
+fn sphex(wasm: &[u8]) -> Times {
+    use sphex::{Engine, Linker, Module, Store};
+    let engine = Engine::default();
+    let artifact = engine.precompile(wasm).unwrap();
+    let file = std::env::temp_dir().join(format!("sphex-embed-{}", std::process::id()));
+    std::fs::write(&file, artifact).unwrap();
+    // SAFETY: the artifact is the one that this process has just made.
+    let load = || unsafe { Module::deserialize_file(&engine, &file) }.unwrap();
+    let loading = time(COLUMNS[0].1, || drop(black_box(load())));
+    let module = load();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |x: i32| x.wrapping_add(3)).unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    let instantiating = time(COLUMNS[1].1, || {
+        let mut store = Store::new(&engine, ());
+        black_box(pre.instantiate(&mut store).unwrap());
+    });
+    let mut store = Store::new(&engine, ());
+    let instance = pre.instantiate(&mut store).unwrap();
+    let nop = instance.get_typed_func::<i32, i32>(&mut store, "nop").unwrap();
+    let entering = time(COLUMNS[2].1, || {
+        black_box(nop.call(&mut store, 1).unwrap());
+    });
+    let repeat = instance.get_typed_func::<i32, i32>(&mut store, "loop").unwrap();
+    let calls = COLUMNS[3].1;
+    let leaving = time(1, || {
+        black_box(repeat.call(&mut store, calls as i32).unwrap());
+    }) / f64::from(calls);
+    let _ = std::fs::remove_file(&file);
+    [loading, instantiating, entering, leaving]
+}
+
+fn wasmtime(wasm: &[u8]) -> Times {
+    use wasmtime::{Engine, Linker, Module, Store};
+    let engine = Engine::default();
+    let file = std::env::temp_dir().join(format!("wasmtime-embed-{}", std::process::id()));
+    std::fs::write(&file, engine.precompile_module(wasm).unwrap()).unwrap();
+    // SAFETY: the artifact is the one that this process has just made.
+    let load = || unsafe { Module::deserialize_file(&engine, &file) }.unwrap();
+    let loading = time(COLUMNS[0].1, || drop(black_box(load())));
+    let module = load();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |x: i32| x.wrapping_add(3)).unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    let instantiating = time(COLUMNS[1].1, || {
+        let mut store = Store::new(&engine, ());
+        black_box(pre.instantiate(&mut store).unwrap());
+    });
+    let mut store = Store::new(&engine, ());
+    let instance = pre.instantiate(&mut store).unwrap();
+    let nop = instance.get_typed_func::<i32, i32>(&mut store, "nop").unwrap();
+    let entering = time(COLUMNS[2].1, || {
+        black_box(nop.call(&mut store, 1).unwrap());
+    });
+    let repeat = instance.get_typed_func::<i32, i32>(&mut store, "loop").unwrap();
+    let calls = COLUMNS[3].1;
+    let leaving = time(1, || {
+        black_box(repeat.call(&mut store, calls as i32).unwrap());
+    }) / f64::from(calls);
+    let _ = std::fs::remove_file(&file);
+    [loading, instantiating, entering, leaving]
+}
+
+fn wasmi(wasm: &[u8]) -> Times {
+    use wasmi::{Engine, Linker, Module, Store};
+    let engine = Engine::default();
+    let load = || Module::new(&engine, wasm).unwrap();
+    let loading = time(COLUMNS[0].1, || drop(black_box(load())));
+    let module = load();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |x: i32| x.wrapping_add(3)).unwrap();
+    let instantiating = time(COLUMNS[1].1, || {
+        let mut store = Store::new(&engine, ());
+        black_box(linker.instantiate_and_start(&mut store, &module).unwrap());
+    });
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
+    let nop = instance.get_typed_func::<i32, i32>(&store, "nop").unwrap();
+    let entering = time(COLUMNS[2].1, || {
+        black_box(nop.call(&mut store, 1).unwrap());
+    });
+    let repeat = instance.get_typed_func::<i32, i32>(&store, "loop").unwrap();
+    let calls = COLUMNS[3].1;
+    let leaving = time(1, || {
+        black_box(repeat.call(&mut store, calls as i32).unwrap());
+    }) / f64::from(calls);
+    [loading, instantiating, entering, leaving]
+}
+
+type Engine = (&'static str, fn(&[u8]) -> Times);
+
+fn main() {
+    let rounds: usize = std::env::args().nth(1).map_or(9, |n| n.parse().expect("ROUNDS is a number"));
+    let wasm = wat::parse_str(MODULE).expect("the module is valid");
+    let engines: [Engine; 3] = [("sphex", sphex), ("wasmtime", wasmtime), ("wasmi", wasmi)];
+    let mut times: Vec<[Vec<f64>; COLUMNS.len()]> = engines.iter().map(|_| Default::default()).collect();
+    for _ in 0..rounds {
+        for ((_, run), times) in engines.iter().zip(&mut times) {
+            for (column, figure) in times.iter_mut().zip(run(&wasm)) {
+                column.push(figure);
+            }
+        }
+    }
+    println!("| ns | {} |", COLUMNS.map(|c| c.0).join(" | "));
+    println!("|---|{}", "---:|".repeat(COLUMNS.len()));
+    for ((name, _), columns) in engines.iter().zip(&mut times) {
+        let medians = columns.iter_mut().map(|column| {
+            column.sort_by(f64::total_cmp);
+            format!("{:.1}", column[column.len() / 2])
+        });
+        println!("| {name} | {} |", medians.collect::<Vec<_>>().join(" | "));
+    }
+}
