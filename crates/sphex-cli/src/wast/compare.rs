@@ -32,24 +32,81 @@ pub fn argument(argument: &WastArg<'_>) -> Result<Val, String> {
 /// Whether results are those expected, each in its place.
 pub fn results(found: &[Val], expected: &[WastRet<'_>]) -> Result<(), String> {
     if found.len() != expected.len() {
-        return Err(format!("expected {} results, found {found:?}", expected.len()));
+        return Err(format!("expected {} results, found {}", expected.len(), show_all(found)));
     }
     for (position, (found, expected)) in found.iter().zip(expected).enumerate() {
         let WastRet::Core(core) = expected else {
             return Err("not supported yet: values of components".to_owned());
         };
         if !matches(found, core) {
-            return Err(format!("result {position}: expected {core:?}, found {}", show(found)));
+            return Err(format!(
+                "result {position}: expected {}, found {}",
+                show_expected(core),
+                show(found)
+            ));
         }
     }
     Ok(())
 }
 
+/// Values, one after the other.
+pub fn show_all(values: &[Val]) -> String {
+    match values {
+        [] => "none".to_owned(),
+        _ => values.iter().map(show).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn show(value: &Val) -> String {
     match value {
-        Val::F32(bits) => format!("f32 {} ({bits:#010x})", f32::from_bits(*bits)),
-        Val::F64(bits) => format!("f64 {} ({bits:#018x})", f64::from_bits(*bits)),
+        Val::I32(n) => format!("i32 {n}"),
+        Val::I64(n) => format!("i64 {n}"),
+        Val::F32(bits) => show_f32(*bits),
+        Val::F64(bits) => show_f64(*bits),
+        Val::V128(bits) => format!("v128 {bits:#034x}"),
+        Val::FuncRef(None) => "a null funcref".to_owned(),
+        Val::FuncRef(Some(_)) => "a function".to_owned(),
+        Val::ExternRef(None) => "a null externref".to_owned(),
+        Val::ExternRef(Some(reference)) => match reference.downcast_ref::<u32>() {
+            Some(n) => format!("externref {n}"),
+            None => "an externref".to_owned(),
+        },
+    }
+}
+
+fn show_f32(bits: u32) -> String {
+    format!("f32 {} ({bits:#010x})", f32::from_bits(bits))
+}
+
+fn show_f64(bits: u64) -> String {
+    format!("f64 {} ({bits:#018x})", f64::from_bits(bits))
+}
+
+fn show_expected(expected: &WastRetCore<'_>) -> String {
+    match expected {
+        WastRetCore::I32(n) => format!("i32 {n}"),
+        WastRetCore::I64(n) => format!("i64 {n}"),
+        WastRetCore::F32(pattern) => show_pattern("f32", nan(pattern, |f| f.bits), show_f32),
+        WastRetCore::F64(pattern) => show_pattern("f64", nan(pattern, |f| f.bits), show_f64),
+        WastRetCore::RefNull(Some(HeapType::Abstract { ty: AbstractHeapType::Func, .. })) => {
+            "a null funcref".to_owned()
+        }
+        WastRetCore::RefNull(Some(HeapType::Abstract { ty: AbstractHeapType::Extern, .. })) => {
+            "a null externref".to_owned()
+        }
+        WastRetCore::RefExtern(Some(n)) => format!("externref {n}"),
+        WastRetCore::RefExtern(None) => "an externref".to_owned(),
+        WastRetCore::RefFunc(None) => "a function".to_owned(),
+        WastRetCore::Either(cases) => cases.iter().map(show_expected).collect::<Vec<_>>().join(" or "),
         other => format!("{other:?}"),
+    }
+}
+
+fn show_pattern<B>(ty: &str, pattern: NanPattern<B>, show: impl Fn(B) -> String) -> String {
+    match pattern {
+        NanPattern::CanonicalNan => format!("{ty} nan:canonical"),
+        NanPattern::ArithmeticNan => format!("{ty} nan:arithmetic"),
+        NanPattern::Value(bits) => show(bits),
     }
 }
 
@@ -133,6 +190,18 @@ pub fn is_trap(found: Trap, expected: &str) -> bool {
     own.starts_with(expected)
         || expected.starts_with(own)
         || OTHER_WORDS.iter().any(|(words, trap)| *trap == found && expected.contains(words))
+}
+
+/// Messages of scripts about what does not link, and how the engine's own begin.
+const LINK_WORDS: &[(&str, &str)] =
+    &[("unknown import", "unknown import"), ("incompatible import type", "incompatible import type")];
+
+/// Is this the engine's message for what a script calls `expected`? What a script says in other words is any of them.
+pub fn is_link_error(found: &str, expected: &str) -> bool {
+    match LINK_WORDS.iter().find(|(words, _)| expected.starts_with(words)) {
+        Some((_, own)) => found.starts_with(own),
+        None => true,
+    }
 }
 
 #[cfg(test)]

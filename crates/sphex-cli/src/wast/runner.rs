@@ -191,7 +191,9 @@ impl Runner {
         match result {
             Err(error) if error.trap().is_some_and(is) => Ok(()),
             Err(error) => Err(format!("expected the trap `{message}`, found: {}", self.tell(&error))),
-            Ok(found) => Err(format!("expected the trap `{message}`, found the results {found:?}")),
+            Ok(found) => {
+                Err(format!("expected the trap `{message}`, found results: {}", compare::show_all(&found)))
+            }
         }
     }
 
@@ -217,8 +219,14 @@ impl Runner {
         let wasm = encode(&mut QuoteWat::Wat(wat))?;
         let module = self.compile(&wasm)?;
         match self.instantiate(&module) {
-            Err(error) if error.kind() == ErrorKind::Link => Ok(()),
-            Err(error) => Err(format!("expected an unlinkable module (`{message}`), found: {error}")),
+            Err(error)
+                if error.kind() == ErrorKind::Link && compare::is_link_error(error.message(), message) =>
+            {
+                Ok(())
+            }
+            Err(error) => {
+                Err(format!("expected an unlinkable module (`{message}`), found: {}", self.tell(&error)))
+            }
             Ok(_) => Err(format!("expected an unlinkable module (`{message}`), found one that links")),
         }
     }

@@ -87,6 +87,7 @@ fn main() {
             }));
         }
     }
+    trials.push(Trial::test("wrong assertions", move || wrong(bless)));
     if !bless {
         trials.push(Trial::test("support table", || support::check().map_err(Failed::from)));
     }
@@ -202,6 +203,27 @@ fn run(script: &Script, flags: &[&str]) -> Result<Tally, Failed> {
     }
     let waiting = if failed > 0 { reasons(script, &text, failed)? } else { BTreeMap::new() };
     Ok(Tally { passed, waiting })
+}
+
+/// A script whose assertions are all wrong: `sphex wast` says so of each, in words that `wrong.txt` has.
+fn wrong(bless: bool) -> Result<(), Failed> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/wast");
+    let output = Command::new(env!("CARGO_BIN_EXE_sphex"))
+        .args(["wast", "wrong.wast"])
+        .current_dir(&folder)
+        .output()?;
+    let found = String::from_utf8(output.stdout)?;
+    if bless {
+        return Ok(std::fs::write(folder.join("wrong.txt"), found)?);
+    }
+    let expected = std::fs::read_to_string(folder.join("wrong.txt"))?;
+    let differs = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+    match differs {
+        Some((found, expected)) => Err(format!("expected `{expected}`, found `{found}`").into()),
+        None if found != expected => Err(format!("expected\n{expected}found\n{found}").into()),
+        None if output.status.code() != Some(1) => Err(format!("expected 1, found {}", output.status).into()),
+        None => Ok(()),
+    }
 }
 
 /// The numbers of the last line, `N passed, N failed`.
