@@ -443,3 +443,41 @@ fn dots_from_a_directory_that_moves() {
         assert_ne!(opened, 0);
     });
 }
+
+/// A thread points a link inside and outside in turn, while the guest follows it and makes links of its own.
+#[test]
+fn a_link_that_changes_its_target() {
+    both_ways("a_link_that_changes_its_target", || {
+        let world = World::new();
+        let (link, next) = (world.path("box/link"), world.path("box/next"));
+        symlink("inside", &link).unwrap();
+        let mut guest = world.guest();
+        let before = world.outside();
+        let mut outcomes = BTreeMap::new();
+        let attack = || {
+            for target in ["../outside/secret", "inside", "../outside/new", "deep/../inside"] {
+                symlink(target, &next).unwrap();
+                std::fs::rename(&next, &link).unwrap();
+            }
+        };
+        race(attack, |round| {
+            let attempt = match round % 6 {
+                0 | 1 => "path_open 3 f link - r - -",
+                2 => "path_open 3 f link - rw - -",
+                3 => "path_filestat_get 3 f link",
+                4 => "path_filestat_set_times 3 f link 1 1 am",
+                _ => "path_open 3 f deep/../link c rw - -",
+            };
+            let outcome = guest.line(attempt);
+            if let Some(size) = outcome.strip_prefix("ok file ") {
+                assert_eq!(size, "2", "{attempt} asked about what is outside");
+            } else if let Some(fd) = outcome.strip_prefix("ok ").map(String::from) {
+                assert_eq!(guest.line(&format!("fd_read {fd} 99")), "ok in", "{attempt}");
+                guest.line(&format!("fd_close {fd}"));
+            }
+            *outcomes.entry(outcome.split(' ').next().unwrap().to_string()).or_insert(0) += 1;
+        });
+        assert_eq!(world.outside(), before);
+        assert!(outcomes.contains_key("ok") && outcomes.contains_key("perm"), "no race: {outcomes:?}");
+    });
+}
