@@ -406,6 +406,8 @@ pub struct MachineFunction {
     pub reloads_vmctx: bool,
     vreg_count: u32,
     location: u32,
+    /// Where the load comes from that the next instruction with a trap code takes in; 0 if it takes in none.
+    taken_location: u32,
     symbol_index: HashMap<ExternalName, Symbol>,
     current: Option<MachineBlock>,
     groups: Vec<Group>,
@@ -445,7 +447,8 @@ impl MachineFunction {
         self.predecessors.clear();
         self.symbol_index.clear();
         self.groups.clear();
-        (self.outgoing_bytes, self.tail_bytes, self.vreg_count, self.location) = (0, 0, 0, 0);
+        (self.outgoing_bytes, self.tail_bytes, self.vreg_count) = (0, 0, 0);
+        (self.location, self.taken_location) = (0, 0);
         (self.wide_vectors, self.has_calls, self.reloads_vmctx) = (false, false, false);
         self.current = None;
     }
@@ -522,15 +525,23 @@ impl MachineFunction {
         if self.locations.is_empty() {
             self.locations.push(SrcLoc::NONE);
         }
-        if self.locations[self.location as usize] == location {
-            return;
+        self.taken_location = 0;
+        if self.locations[self.location as usize] != location {
+            self.location = self.new_location(location);
         }
-        self.location = if location.is_none() || self.locations.len() > LOCATION_MASK as usize {
-            0
-        } else {
-            self.locations.push(location);
-            self.locations.len() as u32 - 1
-        };
+    }
+
+    /// Says where a load comes from that an instruction takes in as an operand: if that one faults, the load did.
+    pub fn take_load(&mut self, location: SrcLoc) {
+        self.taken_location = self.new_location(location);
+    }
+
+    fn new_location(&mut self, location: SrcLoc) -> u32 {
+        if location.is_none() || self.locations.len() > LOCATION_MASK as usize {
+            return 0;
+        }
+        self.locations.push(location);
+        self.locations.len() as u32 - 1
     }
 
     /// Emits an instruction of the ISA's table; its operands follow through [`Inst`].
@@ -858,9 +869,11 @@ impl Inst<'_> {
 
     /// A fault of this instruction means this trap.
     pub fn trap(mut self, code: Option<TrapCode>) -> Self {
-        let bits = code.map_or(0, |code| u32::from(code.as_u8()) << 24);
+        let Some(code) = code else { return self };
+        let taken = std::mem::take(&mut self.func.taken_location);
         if let Some(last) = self.last() {
-            last.location = last.location & LOCATION_MASK | bits;
+            let location = if taken != 0 { taken } else { last.location & LOCATION_MASK };
+            last.location = location | u32::from(code.as_u8()) << 24;
         }
         self
     }

@@ -23,7 +23,7 @@ use facts::{Facts, must_stay, same_call};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use sphex_entity::{EntitySet, SecondaryMap};
-use sphex_ir::{Block, BlockCall, Function, SrcLoc, Value};
+use sphex_ir::{Block, BlockCall, Function, Opcode, SrcLoc, Value};
 
 /// What an ISA does in the walk.
 pub trait Target<'f> {
@@ -119,8 +119,19 @@ impl<'f> Select<'f> {
         let fits = self.can_sink(inst);
         if fits {
             self.sunk.insert(inst);
+            if self.may_fault(inst) {
+                self.machine.take_load(self.func.srclocs[inst]);
+            }
         }
         fits
+    }
+
+    /// Whether this is a load with a trap code.
+    pub fn may_fault(&self, inst: Value) -> bool {
+        use Opcode::{Load, Sload8, Sload16, Sload32, Uload8, Uload16, Uload32};
+        let opcode = self.func.insts[inst].opcode;
+        let is_load = matches!(opcode, Load | Sload8 | Sload16 | Sload32 | Uload8 | Uload16 | Uload32);
+        is_load && self.func.flags(inst).trap.is_some()
     }
 
     /// Whether [`Self::sink`] would succeed.

@@ -35,7 +35,12 @@ impl Lower<'_> {
             return;
         }
         let narrow = ty.bits() < 32;
-        let divisor = if narrow { Rm::Reg(self.zext(y)) } else { self.rm(y) };
+        let divisor = match narrow {
+            true => Rm::Reg(self.zext(y)),
+            // An instruction has one trap code: a division that faults is one by zero.
+            false if self.select.may_fault(self.select.resolve(y)) => Rm::Reg(self.value(y)),
+            false => self.rm(y),
+        };
         let low = if narrow { self.zext(x) } else { self.value(x) };
         let high = self.zero();
         self.divide(inst, low, high, divisor, false, remainder);
@@ -123,7 +128,7 @@ impl Lower<'_> {
         );
         match divisor {
             Rm::Reg(reg) => emitted.read_any(reg).trap(code).end(),
-            Rm::Mem(amode, trap) => emitted.mem(amode).trap(trap.or(code)).end(),
+            Rm::Mem(amode, _) => emitted.mem(amode).trap(code).end(),
         }
         dst
     }
