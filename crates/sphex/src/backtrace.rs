@@ -55,9 +55,13 @@ impl Frame {
         self.code.view()?.function_name(self.module, self.function)
     }
 
-    /// The function's name, demangled where it is a mangled name of Rust or C++.
+    /// The function's name, demangled where it is a mangled name of Rust or C++; from the debug information if the
+    /// module names no functions.
     pub fn function_name(&self) -> Option<String> {
-        self.raw_name().map(demangle)
+        match self.raw_name() {
+            Some(name) => Some(demangle(name)),
+            None => self.source_locations().pop()?.function,
+        }
     }
 
     /// The module's name, if it has one.
@@ -87,6 +91,20 @@ pub struct SourceLocation {
     pub line: Option<u32>,
     /// The column, from 1.
     pub column: Option<u32>,
+}
+
+impl fmt::Display for SourceLocation {
+    /// `file:line:column`, as far as it is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.file.as_deref().unwrap_or("<unknown>"))?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+            if let Some(column) = self.column {
+                write!(f, ":{column}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Demangles a name of Rust or C++; others stay.
@@ -127,14 +145,11 @@ impl fmt::Display for Frame {
             Some(name) => write!(f, "!{name}")?,
             None => write!(f, "!<wasm function {}>", self.function)?,
         }
-        for location in self.source_locations() {
-            let Some(file) = &location.file else { continue };
-            write!(f, "\n                    at {file}")?;
-            if let Some(line) = location.line {
-                write!(f, ":{line}")?;
-            }
-            if let Some(column) = location.column {
-                write!(f, ":{column}")?;
+        let locations = self.source_locations();
+        for (i, location) in locations.iter().enumerate() {
+            write!(f, "\n                    at {location}")?;
+            if let (Some(name), true) = (&location.function, i + 1 < locations.len()) {
+                write!(f, " ({name}, inlined)")?;
             }
         }
         Ok(())
