@@ -28,6 +28,7 @@ fn config(options: &Options) -> Config {
     let host = &mut config.host;
     host.max_wasm_stack = options.max_wasm_stack.unwrap_or(host.max_wasm_stack);
     host.native_unwind = options.native_unwind;
+    host.native_debug = options.native_debug;
     host.compile_threads = options.threads;
     config
 }

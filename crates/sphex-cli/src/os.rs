@@ -24,6 +24,17 @@ pub fn deserialize(engine: &Engine, bytes: &[u8]) -> sphex::Result<Module> {
     unsafe { Module::deserialize(engine, bytes) }
 }
 
+/// Calls a function of a CLIF file.
+#[cfg(feature = "compiler")]
+pub fn call_clif(
+    jit: &mut sphex::jit::Jit,
+    name: &str,
+    arguments: &[sphex::jit::DataValue],
+) -> sphex::Result<Vec<sphex::jit::DataValue>> {
+    // SAFETY: to run the functions of the file is what `clif test` was asked for; CLIF is trusted like C.
+    unsafe { jit.call(name, arguments) }
+}
+
 extern "C" fn stop_guest(signal: libc::c_int) {
     let _ = CAME.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
     if let Some((wasm, host)) = GUEST.get() {

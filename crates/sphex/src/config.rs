@@ -44,6 +44,8 @@ pub struct Host {
     pub max_wasm_stack: usize,
     /// Make unwind records known to the platform's unwinder when a module is loaded.
     pub native_unwind: bool,
+    /// Make functions and unwind records known to gdb and lldb when a module is loaded. Costs a copy of the artifact.
+    pub native_debug: bool,
     /// Compare the hash of an artifact's code and data when it is loaded. (That of its tables is always compared.)
     pub verify_artifacts: bool,
     /// Threads to compile with; `None` takes all there are.
@@ -69,7 +71,13 @@ impl Default for Compile {
 
 impl Default for Host {
     fn default() -> Self {
-        Host { max_wasm_stack: 1 << 20, native_unwind: false, verify_artifacts: true, compile_threads: None }
+        Host {
+            max_wasm_stack: 1 << 20,
+            native_unwind: false,
+            native_debug: false,
+            verify_artifacts: true,
+            compile_threads: None,
+        }
     }
 }
 

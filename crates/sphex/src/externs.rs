@@ -123,7 +123,16 @@ impl Memory {
         Ok(self.bytes(store.as_context().inner())?.len())
     }
 
-    /// Its bytes.
+    /// Its bytes. They borrow the store, so that nothing can run, grow or free them meanwhile:
+    ///
+    /// ```compile_fail,E0502
+    /// use sphex::{Memory, Store};
+    /// fn grow(mut store: Store<()>, memory: Memory) -> sphex::Result<u8> {
+    ///     let bytes = memory.data(&store)?;
+    ///     memory.grow(&mut store, 1)?;
+    ///     Ok(bytes[0])
+    /// }
+    /// ```
     pub fn data<'a, T: 'static>(
         &self,
         store: impl Into<crate::store::StoreContext<'a, T>>,

@@ -14,7 +14,9 @@
 //!     return v2
 //! }")?;
 //! let mut jit = Jit::new(functions, &Settings::host())?;
-//! assert_eq!(jit.call("add", &[DataValue::i32(40), DataValue::i32(2)])?, [DataValue::i32(42)]);
+//! // SAFETY: the function touches no memory.
+//! let sum = unsafe { jit.call("add", &[DataValue::i32(40), DataValue::i32(2)])? };
+//! assert_eq!(sum, [DataValue::i32(42)]);
 //! # Ok(()) }
 //! ```
 
@@ -116,9 +118,14 @@ impl Jit {
         self.code.artifact()
     }
 
-    /// Calls a function. Pointers among the arguments are used as they are: the function may do anything with them, and
-    /// CLIF that goes wrong goes wrong like C.
-    pub fn call(&mut self, name: &str, arguments: &[DataValue]) -> Result<Vec<DataValue>> {
+    /// Calls a function.
+    ///
+    /// # Safety
+    ///
+    /// CLIF that goes wrong goes wrong like C: loads and stores of the function, and of those that it calls, stay within
+    /// memory that it may use. (Traps are fine: they come back as errors.)
+    #[allow(unsafe_code)]
+    pub unsafe fn call(&mut self, name: &str, arguments: &[DataValue]) -> Result<Vec<DataValue>> {
         let entry = self
             .functions
             .get(name)
@@ -146,7 +153,9 @@ impl Jit {
             .code
             .function(0, entry.trampoline)
             .ok_or_else(|| Error::new(ErrorKind::Artifact, "a function without code"))?;
-        call_trampoline(self.store.get_mut().as_inner_ptr(), &self.code, code, vmctx, &mut slots)?;
+        // SAFETY: the trampoline was made for this function's signature, with which the arguments were compared; for the
+        // rest, the caller's promise.
+        unsafe { call_trampoline(self.store.get_mut().as_inner_ptr(), &self.code, code, vmctx, &mut slots)? };
         Ok(returns.iter().zip(slots).map(|(ret, bits)| DataValue::new(ret.ty, bits)).collect())
     }
 }

@@ -200,9 +200,13 @@ impl<T> Linker<T> {
         self.modules.get(module)?.get(name)
     }
 
-    /// What is defined by this name.
+    /// What is defined by this name; `None` also in a store of another engine.
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
         let mut store = store.as_context_mut();
+        // The numbers of function types, which a host function is made with, are those of one engine.
+        if !Engine::same(&self.engine, store.engine()) {
+            return None;
+        }
         Some(self.find(module, name)?.extern_in(store.inner_mut()))
     }
 

@@ -65,6 +65,9 @@ impl Module {
         if engine.config().host.native_unwind {
             code.register_unwind();
         }
+        if engine.config().host.native_debug {
+            code.register_debugger();
+        }
         let engine = engine.clone();
         Ok(Module(Arc::new(Inner { engine, code, position, layout, type_ids, exports, externref_globals })))
     }

@@ -81,7 +81,7 @@ fn judge(jit: &mut Jit, call: &Invocation) -> Result<Option<String>, String> {
         Expectation::Trap(code) => Some(code),
         _ => None,
     };
-    match (jit.call(name, &call.args), expected) {
+    match (crate::os::call_clif(jit, name, &call.args), expected) {
         (Ok(results), None) => call.judge(&results),
         (Err(error), Some(code)) if error.trap_code() == Some(code.as_u8()) => Ok(None),
         (Ok(_), Some(code)) => Err(format!("{}: {}: expected the trap {code}", call.line, call.function)),

@@ -49,6 +49,8 @@ pub struct Options {
     pub debug_info: bool,
     /// -D native-unwind
     pub native_unwind: bool,
+    /// -D native-debug
+    pub native_debug: bool,
     /// -O opt-level
     pub optimize: bool,
     /// -O inlining
@@ -90,6 +92,7 @@ impl Default for Options {
             settings: Vec::new(),
             debug_info: true,
             native_unwind: false,
+            native_debug: false,
             optimize: true,
             inlining: true,
             memory_reservation: None,
@@ -165,6 +168,9 @@ const ROWS: &[Row] = &[
         "keep the module's debug information for backtraces (default y)",
         |o, v| flag(&mut o.debug_info, v),
     ),
+    row('D', "native-debug", "y|n", "make functions and unwind tables known to gdb", |o, v| {
+        flag(&mut o.native_debug, v)
+    }),
     row('D', "native-unwind", "y|n", "make unwind tables known to the platform's unwinder", |o, v| {
         flag(&mut o.native_unwind, v)
     }),
@@ -412,7 +418,10 @@ mod tests {
     #[test]
     fn unknown_names_list_the_known() {
         let error = parse('D', "nativ-unwind=y").unwrap_err();
-        assert_eq!(error, "unknown option '-D nativ-unwind', expected one of: debug-info, native-unwind");
+        assert_eq!(
+            error,
+            "unknown option '-D nativ-unwind', expected one of: debug-info, native-debug, native-unwind"
+        );
         let error = parse('O', "opt_level=9").unwrap_err();
         assert_eq!(error, "option '-O opt_level': expected 0|1|2|s, found '9'");
     }

@@ -22,6 +22,8 @@ pub(crate) struct Saved {
     pub(crate) exit_pc: u64,
     pub(crate) entry_sp: u64,
     pub(crate) entry_fp: u64,
+    /// Where the host's own frames began when it entered again; everything of wasm is above.
+    pub(crate) exit_sp: usize,
     stack_limit: u64,
     host: *mut u8,
     active: *mut VmStore,
@@ -86,6 +88,7 @@ unsafe fn begin(store: StorePtr, stack_bytes: usize) -> Result<Saved> {
             exit_pc: (*vm).exit_pc,
             entry_sp: (*vm).entry_sp,
             entry_fp: (*vm).entry_fp,
+            exit_sp: inner.exit_sp,
             stack_limit: (*vm).stack_limit,
             host: (*vm).host,
             active: ACTIVE.with(Cell::get),
@@ -121,6 +124,7 @@ unsafe fn end(store: StorePtr, saved: Saved) {
         (*vm).exit_pc = saved.exit_pc;
         (*vm).entry_sp = saved.entry_sp;
         (*vm).entry_fp = saved.entry_fp;
+        inner.exit_sp = saved.exit_sp;
         (*vm).stack_limit = saved.stack_limit;
         (*vm).host = saved.host;
         set_limit(vm, saved.stack_limit);

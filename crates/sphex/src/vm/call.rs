@@ -25,7 +25,11 @@ use crate::store::{AsContextMut, Caller};
 use crate::value::{RawVal, Val};
 
 /// A Rust type that is a wasm value: `i32 u32 i64 u64 f32 f64 Option<Func> Option<ExternRef>`.
-pub trait WasmTy: Sized + 'static {
+///
+/// # Safety
+///
+/// The bits that `into_bits` gives are a value of `TYPE` in that store.
+pub unsafe trait WasmTy: Sized + 'static {
     /// The wasm type.
     const TYPE: ValType;
 
@@ -40,7 +44,8 @@ pub trait WasmTy: Sized + 'static {
 
 macro_rules! scalar {
     ($($rust:ident $wasm:ident |$value:ident| $to:expr, |$bits:ident| $from:expr;)+) => {
-        $(impl WasmTy for $rust {
+        // SAFETY: every bit pattern is a number.
+        $(unsafe impl WasmTy for $rust {
             const TYPE: ValType = ValType::$wasm;
 
             #[inline(always)]
@@ -66,7 +71,8 @@ scalar! {
     f64 F64 |value| value.to_bits(), |bits| f64::from_bits(bits);
 }
 
-impl WasmTy for Option<Func> {
+// SAFETY: `funcref` checks that the function is of this store.
+unsafe impl WasmTy for Option<Func> {
     const TYPE: ValType = ValType::FuncRef;
 
     fn into_bits(self, inner: &mut StoreInner) -> Result<u64> {
@@ -81,7 +87,8 @@ impl WasmTy for Option<Func> {
     }
 }
 
-impl WasmTy for Option<ExternRef> {
+// SAFETY: `ref_bits` makes a slot of this store.
+unsafe impl WasmTy for Option<ExternRef> {
     const TYPE: ValType = ValType::ExternRef;
 
     fn into_bits(self, inner: &mut StoreInner) -> Result<u64> {
@@ -343,6 +350,9 @@ unsafe fn host_frame<T: 'static>(
         let entry = &*env.cast::<HostEntry>();
         (&entry.func, (*entry.vm.store).host.cast::<StoreData<T>>())
     };
+    let here = 0u8;
+    // SAFETY: as above.
+    unsafe { (*store).inner.exit_sp = &raw const here as usize };
     // SAFETY: a caller's vmctx is one of this store (V1).
     let number = (!caller.is_null()).then(|| unsafe { (*caller).instance.addr() });
     // SAFETY: as above.

@@ -13,12 +13,13 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sphex_artifact::read::Host;
 use sphex_artifact::sections::SectionId;
 use sphex_artifact::{ArtifactView, CpuFeatures, Description, Index, Target};
 
+use super::debugger::{self, Registered};
 use super::sys::{Mapping, Protection, page_size};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +35,7 @@ pub(crate) struct Code {
     /// The file behind the mapping, for memory images.
     file: File,
     unwind: AtomicBool,
+    debugger: OnceLock<Option<Registered>>,
 }
 
 impl Code {
@@ -68,7 +70,8 @@ impl Code {
         }
         let description = view.description().map_err(artifact_error)?;
         let unwind = AtomicBool::new(false);
-        let mut code = Code { mapping, len, index, description, file, unwind };
+        let debugger = OnceLock::new();
+        let mut code = Code { mapping, len, index, description, file, unwind, debugger };
         let text = code.index.section(SectionId::Text);
         let end = text.end.next_multiple_of(page_size());
         code.mapping.protect(text.start..end, Protection::ReadExecute).map_err(system)?;
@@ -138,10 +141,16 @@ impl Code {
             unsafe { unwinder::register(self.bytes()[frames].as_ptr()) }
         }
     }
+
+    /// Makes functions and unwind records known to a debugger, until the code is unmapped.
+    pub(crate) fn register_debugger(&self) {
+        self.debugger.get_or_init(|| debugger::register(self.bytes(), self.mapping.base() as usize));
+    }
 }
 
 impl Drop for Code {
     fn drop(&mut self) {
+        self.debugger.take();
         if *self.unwind.get_mut() {
             let frames = self.index.section(SectionId::EhFrame);
             // SAFETY: registered by `register_unwind` with the same address.

@@ -9,7 +9,12 @@ use super::store::StorePtr;
 use crate::error::Result;
 
 /// Calls a trampoline of this code with an array of slots.
-pub(crate) fn call_trampoline(
+///
+/// # Safety
+///
+/// `trampoline` is one of this code's, there are slots for its arguments and results, and the function that it calls may
+/// run with these arguments.
+pub(crate) unsafe fn call_trampoline(
     store: StorePtr,
     code: &Arc<Code>,
     trampoline: *const u8,
@@ -20,6 +25,6 @@ pub(crate) fn call_trampoline(
     let mut image = image::EMPTY;
     image.int[0] = slots.as_mut_ptr() as u64;
     // SAFETY: the trampoline takes one pointer, in the first integer register of both conventions it may have; `code` is
-    // borrowed meanwhile (V3). What the function itself does with addresses is its author's business, as `Jit::call` says.
+    // borrowed meanwhile (V3). The rest is the caller's promise.
     unsafe { enter(store, trampoline, std::ptr::with_exposed_provenance_mut(vmctx), &mut image) }
 }

@@ -15,6 +15,7 @@ pub(crate) mod activation;
 pub(crate) mod builtins;
 pub(crate) mod call;
 pub(crate) mod code;
+pub(crate) mod debugger;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod instance;

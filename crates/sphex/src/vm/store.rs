@@ -161,6 +161,8 @@ pub struct StoreInner {
     pub(crate) heap: Heap,
     pub(crate) limits: Limits,
     pub(crate) activations: Vec<Saved>,
+    /// Where the frames of the host function begin that the innermost wasm called.
+    pub(crate) exit_sp: usize,
     pub(crate) pending: Option<Pending>,
 }
 
@@ -210,6 +212,7 @@ impl StoreInner {
             heap: Heap::default(),
             limits: Limits::default(),
             activations: Vec::new(),
+            exit_sp: 0,
             pending: None,
         }
     }
@@ -410,23 +413,28 @@ impl StoreInner {
         drop(self.heap.sweep());
     }
 
-    /// Marks what the frames of running wasm may hold: every aligned word from here to the oldest entry.
-    #[inline(never)]
+    /// Marks what the frames of running wasm may hold: every aligned word between where wasm called the host and where it
+    /// was entered, for each entry. (What host functions hold, they own.) The stack of an outer entry may be another
+    /// thread's, which waits for this one.
     fn mark_stack(&mut self) {
-        // SAFETY: V1.
-        let current = unsafe { (*self.vm.as_ptr()).entry_fp };
-        let mut top = current;
-        for saved in &self.activations {
-            top = top.max(saved.entry_fp);
+        if self.activations.is_empty() {
+            return;
         }
-        let here = 0u32;
-        let mut at = (&raw const here as usize).next_multiple_of(4);
-        self.heap.count_scanned((top as usize).saturating_sub(at) / 4);
-        while (at as u64) < top {
-            // SAFETY: the words between this frame and the oldest entry's are this thread's stack, mapped.
+        // SAFETY: V1.
+        let innermost = unsafe { (*self.vm.as_ptr()).entry_fp } as usize;
+        self.mark_words(self.exit_sp, innermost);
+        for i in 0..self.activations.len() {
+            let Saved { exit_sp, entry_fp, .. } = self.activations[i];
+            self.mark_words(exit_sp, entry_fp as usize);
+        }
+    }
+
+    fn mark_words(&mut self, low: usize, high: usize) {
+        self.heap.count_scanned(high.saturating_sub(low) / 4);
+        for at in (low.next_multiple_of(4)..high).step_by(4) {
+            // SAFETY: the words between a frame that is running and its entry's are of one stack, and mapped.
             let word = unsafe { ptr::read_volatile(ptr::with_exposed_provenance::<u32>(at)) };
             self.heap.mark(word);
-            at += 4;
         }
     }
 
