@@ -68,6 +68,8 @@ pub struct CompiledFunction {
 /// Steps of a compilation, by phase: deterministic, for tests of how they grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
+    /// Passes over the IR (counted in builds with debug assertions).
+    pub passes: u64,
     /// Selection.
     pub select: u64,
     /// Budgets and slots mode.
@@ -81,7 +83,7 @@ pub struct Steps {
 impl Steps {
     /// Their sum.
     pub const fn total(&self) -> u64 {
-        self.select + self.slots + self.regalloc + self.emit
+        self.passes + self.select + self.slots + self.regalloc + self.emit
     }
 }
 

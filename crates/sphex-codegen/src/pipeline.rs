@@ -52,10 +52,12 @@ pub fn compile(
     settings: &Settings,
     ctx: &mut Context,
 ) -> Result<CompiledFunction, CodegenError> {
+    let before = func.work();
     let placement = select(func, settings, ctx)?;
+    let passes = func.work() - before;
     let limit = frame::stack_limit(func, &placement)?;
     let mut compiled = compile_machine(ctx, &placement, limit.as_ref(), settings, x64::sequence::emit)?;
-    compiled.steps.select = ctx.select_steps;
+    (compiled.steps.passes, compiled.steps.select) = (passes, ctx.select_steps);
     Ok(compiled)
 }
 
@@ -111,7 +113,7 @@ pub fn compile_machine(
     sequences: SequenceEmitter,
 ) -> Result<CompiledFunction, CodegenError> {
     let Context { machine, regalloc, buffer, .. } = ctx;
-    let relieved = slots::relieve(machine);
+    let relieved = slots::relieve(machine, settings.slots);
     let file = register_file(placement, settings);
     let allocation = regalloc::allocate(machine, &file, settings.verify, regalloc)?;
     let written = allocation.written(machine);

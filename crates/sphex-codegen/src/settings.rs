@@ -60,6 +60,19 @@ pub enum OptLevel {
     SpeedAndSize,
 }
 
+/// What goes through the frame that could be in registers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Slots {
+    /// What register allocation would not be done with in linear time.
+    Budget,
+    /// That, and every argument of a block is copied first.
+    Copies,
+    /// That, and parameters of blocks.
+    Params,
+    /// Every value that is used outside the block that makes it.
+    All,
+}
+
 /// What code is generated for and how.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Settings {
@@ -83,6 +96,8 @@ pub struct Settings {
     pub table_spectre: bool,
     /// The IR verifier and the register allocator's checker run on every function. Debug builds always do.
     pub verify: bool,
+    /// What goes through the frame. Tests set it; the code computes the same.
+    pub slots: Slots,
 }
 
 impl Settings {
@@ -99,6 +114,7 @@ impl Settings {
             heap_spectre: true,
             table_spectre: true,
             verify: cfg!(debug_assertions),
+            slots: Slots::Budget,
         }
     }
 
@@ -120,6 +136,16 @@ impl Settings {
                     Some("speed") => OptLevel::Speed,
                     Some("speed_and_size") => OptLevel::SpeedAndSize,
                     _ => return Err(SettingError::value(name, "none, speed or speed_and_size", value)),
+                };
+                return Ok(());
+            }
+            "slots" => {
+                self.slots = match value {
+                    Some("budget") => Slots::Budget,
+                    Some("copies") => Slots::Copies,
+                    Some("params") => Slots::Params,
+                    Some("all") => Slots::All,
+                    _ => return Err(SettingError::value(name, "budget, copies, params or all", value)),
                 };
                 return Ok(());
             }

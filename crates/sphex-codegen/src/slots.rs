@@ -1,21 +1,26 @@
-//! Slots mode: values that would be live across too many blocks go through the frame.
+//! Slots mode: values that would give register allocation too much to do across blocks go through the frame.
 //!
 //! Needs: a finished machine function. Gives: the same function in which register allocation has little to do across
 //! blocks, if it would have had too much. Cost: linear, whatever the function.
 //!
-//! What the allocator does for a value costs a step for each block it is live in, and what it does for a block's
-//! parameter a step for each pair of predecessors. Both are small in code that people write; a function with ten thousand
-//! nested loops or a join of a hundred thousand edges makes them large. So:
+//! What the allocator does across blocks is small in code that people write; a function with ten thousand nested loops or
+//! a join of a hundred thousand edges makes it large ([`budget`] says what is counted, and when it is too much). So:
 //!
 //! - a join of more than [`MANY_PREDECESSORS`] edges takes its parameters through slots: predecessors store, it loads;
-//! - if the values of the function are live in more than [`budget`] blocks taken together, every value that is used
-//!   outside the block that makes it has a slot: stored once where it is made, loaded once in each block that uses it.
+//! - so does every block if parameters are too many to be looked for;
+//! - if values are live in too many blocks, every value that is used outside the block that makes it has a slot: stored
+//!   once where it is made, loaded once in each block that uses it;
+//! - where arguments and parameters make a web that is too large to be joined, copies cut it.
 //!
 //! Arguments are all read before any is stored: a block that jumps to itself with its parameters swapped stays right.
 //! What is inserted are moves, which leave the flags alone.
 
-use crate::machine::{Amode, BlockData, MachineFunction, MachineInst, Slot, Span, VARIANT_MEMORY};
-use crate::regalloc::{Operand, OperandKind, RaBlock, RaClass, VReg};
+mod budget;
+
+use crate::machine::{Amode, BlockData, MachineFunction, MachineInst, Pseudo, Slot, Span, VARIANT_MEMORY};
+use crate::regalloc::{Operand, OperandConstraint, OperandKind, OperandPos, RaClass, VReg};
+use crate::settings::Slots;
+use budget::{definitions, for_each_use, real};
 use smallvec::SmallVec;
 use sphex_asm::x64::{RowId, Variant, op};
 use sphex_entity::EntityRef;
@@ -23,102 +28,28 @@ use sphex_entity::EntityRef;
 /// A join with more edges takes its parameters through slots.
 pub const MANY_PREDECESSORS: usize = 1024;
 
-/// Functions with fewer blocks are within any budget.
-const FEW_BLOCKS: usize = 1000;
-
-/// In how many blocks the values of a function may be live, taken together.
-fn budget(func: &MachineFunction) -> usize {
-    100_000 + 64 * func.insts.len()
-}
-
 const NONE: u32 = u32::MAX;
 
-/// Takes values through the frame where that is called for. Gives the steps taken, and what liveness will cost.
-pub fn relieve(func: &mut MachineFunction) -> u64 {
-    let wide_join =
-        |b: &BlockData| b.predecessors.range().len() > MANY_PREDECESSORS && !b.params.range().is_empty();
-    let budget = budget(func);
-    let live = if func.blocks.len() > FEW_BLOCKS { live_blocks(func, budget) } else { 0 };
-    let full = live > budget;
-    if full || func.blocks.values().any(wide_join) {
-        let through = func.blocks.values().map(|b| (full || wide_join(b)).then_some(b.params)).collect();
-        Rewrite::new(func, full, through).run();
+/// Takes values through the frame where that is called for. Gives the steps taken, and those that it found would be the
+/// allocator's and that the allocator does not count itself.
+pub fn relieve(func: &mut MachineFunction, wanted: Slots) -> u64 {
+    let wide_join = |b: &BlockData| b.predecessors.range().len() > MANY_PREDECESSORS;
+    let mut crossing = budget::crossing(func);
+    let full = crossing.live > budget::live(func) || wanted == Slots::All;
+    let all = full || crossing.search > budget::search(func) || wanted == Slots::Params;
+    let through: Vec<Option<Span>> = (func.blocks.values())
+        .map(|b| ((all || wide_join(b)) && !b.params.range().is_empty()).then_some(b.params))
+        .collect();
+    let cuts = match wanted {
+        _ if all => Vec::new(),
+        Slots::Copies => (0..func.vregs.len() as u32).collect(),
+        _ => budget::cuts(func, &through, &mut crossing),
+    };
+    let steps = crossing.live + crossing.search / 8 * u64::from(!all) + crossing.joins + func.size();
+    if full || !cuts.is_empty() || through.iter().any(Option::is_some) {
+        Rewrite::new(func, full, through, cuts).run();
     }
-    live as u64 + func.size()
-}
-
-fn real(operand: &Operand) -> bool {
-    operand.as_fixed_nonallocatable().is_none()
-}
-
-/// Calls `visit` with every block and value that the block reads or is passed on by it.
-fn for_each_use(func: &MachineFunction, mut visit: impl FnMut(u32, VReg)) {
-    for (block, data) in func.blocks.iter() {
-        for inst in data.insts.range() {
-            let uses = func.operands_of(inst).iter().filter(|o| real(o) && o.kind() == OperandKind::Use);
-            uses.for_each(|operand| visit(block.as_u32(), operand.vreg()));
-        }
-        for k in data.successors.range() {
-            func.vregs[func.successor_args[k].range()].iter().for_each(|&arg| visit(block.as_u32(), arg));
-        }
-    }
-}
-
-/// The block that makes each value.
-fn definitions(func: &MachineFunction) -> Vec<u32> {
-    let mut made_in = vec![NONE; func.vreg_count()];
-    for (block, data) in func.blocks.iter() {
-        for param in &func.vregs[data.params.range()] {
-            made_in[param.vreg()] = block.as_u32();
-        }
-        for inst in data.insts.range() {
-            for operand in func.operands_of(inst).iter().filter(|o| o.kind() == OperandKind::Def) {
-                made_in[operand.vreg().vreg()] = block.as_u32();
-            }
-        }
-    }
-    made_in
-}
-
-/// Counts the edges over which each value is live, walking from its uses to its definition, until they are more than
-/// `most`.
-fn live_blocks(func: &MachineFunction, most: usize) -> usize {
-    let made_in = definitions(func);
-    // Uses outside the defining block, by value.
-    let mut first = vec![0u32; func.vreg_count() + 1];
-    for_each_use(func, |block, vreg| {
-        first[vreg.vreg() + 1] += u32::from(made_in[vreg.vreg()] != block);
-    });
-    for k in 1..first.len() {
-        first[k] += first[k - 1];
-    }
-    let (mut next, mut blocks) = (first.clone(), vec![0u32; first[first.len() - 1] as usize]);
-    for_each_use(func, |block, vreg| {
-        if made_in[vreg.vreg()] != block {
-            blocks[next[vreg.vreg()] as usize] = block;
-            next[vreg.vreg()] += 1;
-        }
-    });
-    let mut count = 0;
-    let mut seen = vec![NONE; func.blocks.len()];
-    let mut work = Vec::new();
-    for vreg in 0..func.vreg_count() {
-        work.extend_from_slice(&blocks[first[vreg] as usize..first[vreg + 1] as usize]);
-        while let Some(block) = work.pop() {
-            if block == made_in[vreg]
-                || core::mem::replace(&mut seen[block as usize], vreg as u32) == vreg as u32
-            {
-                continue;
-            }
-            let edges = func.blocks[EntityRef::new(block as usize)].predecessors.range();
-            count += edges.len() + 1;
-            if count > most {
-                return count;
-            }
-            work.extend(func.predecessors[edges].iter().map(|b: &RaBlock| b.index() as u32));
-        }
-    }
-    count
+    steps
 }
 
 struct Rewrite<'f> {
@@ -131,6 +62,8 @@ struct Rewrite<'f> {
     /// The block in which `local` holds each value.
     local_in: Vec<u32>,
     local: Vec<VReg>,
+    /// Arguments, by their place in the function's list, that are to be copies; ascending.
+    cuts: Vec<u32>,
     /// The location of what is being rewritten.
     location: u32,
     insts: Vec<MachineInst>,
@@ -138,7 +71,7 @@ struct Rewrite<'f> {
 }
 
 impl<'f> Rewrite<'f> {
-    fn new(func: &'f mut MachineFunction, full: bool, through: Vec<Option<Span>>) -> Self {
+    fn new(func: &'f mut MachineFunction, full: bool, through: Vec<Option<Span>>, cuts: Vec<u32>) -> Self {
         let count = func.vreg_count();
         let mut wanted: Vec<Option<RaClass>> = vec![None; count];
         if full {
@@ -161,7 +94,7 @@ impl<'f> Rewrite<'f> {
         let (local_in, local) = (vec![NONE; count], vec![VReg::invalid(); count]);
         let (insts, operands) =
             (Vec::with_capacity(func.insts.len()), Vec::with_capacity(func.operands.len()));
-        Self { func, full, through, slots, local_in, local, location: 0, insts, operands }
+        Self { func, full, through, slots, local_in, local, cuts, location: 0, insts, operands }
     }
 
     fn run(mut self) {
@@ -225,7 +158,10 @@ impl<'f> Rewrite<'f> {
     /// Stores the arguments for a successor that takes them through slots, before the jump.
     fn pass_arguments(&mut self, block: u32, successors: Span) {
         for k in successors.range() {
-            let Some(params) = self.through[self.func.successors[k].index()] else { continue };
+            let Some(params) = self.through[self.func.successors[k].index()] else {
+                self.cut(self.func.successor_args[k]);
+                continue;
+            };
             let args = core::mem::take(&mut self.func.successor_args[k]);
             let mut values = Vec::with_capacity(args.range().len());
             for at in args.range() {
@@ -234,6 +170,30 @@ impl<'f> Rewrite<'f> {
             for (at, value) in params.range().zip(values) {
                 self.store(value, self.func.vregs[at]);
             }
+        }
+    }
+
+    /// Makes copies of those arguments that are to be copies.
+    fn cut(&mut self, args: Span) {
+        let first = self.cuts.partition_point(|&at| at < args.start);
+        for k in first..self.cuts.len() {
+            let at = self.cuts[k];
+            if at >= args.end {
+                break;
+            }
+            let from = self.func.vregs[at as usize];
+            let to = self.func.new_vreg_like(from);
+            self.func.vregs[at as usize] = to;
+            let inst = MachineInst {
+                row: Pseudo::Copy.row(),
+                variant: 0,
+                operands: 0,
+                payload: 0,
+                location: self.location,
+            };
+            let reg = |vreg, kind, pos| Operand::new(vreg, OperandConstraint::Reg, kind, pos);
+            let to = reg(to, OperandKind::Def, OperandPos::Late);
+            self.push(inst, &[to, reg(from, OperandKind::Use, OperandPos::Early)]);
         }
     }
 

@@ -8,7 +8,7 @@
 use sphex_asm::x64::features::{Feature, FeatureSet};
 use sphex_codegen::object::ObjectFile;
 use sphex_codegen::pipeline::{Context, compile};
-use sphex_codegen::settings::Target;
+use sphex_codegen::settings::{Slots, Target};
 use sphex_codegen::{CodegenError, Settings};
 use sphex_ir::number::{parse_float, parse_int};
 use sphex_ir::parse::parse_text;
@@ -194,12 +194,13 @@ fn settings(text: &str) -> Result<(Settings, usize), String> {
     }
 }
 
-fn run_file(path: &Path, scratch: &Path) -> Outcome {
+fn run_file(path: &Path, scratch: &Path, slots: Slots) -> Outcome {
     let text = std::fs::read_to_string(path).unwrap();
-    let (settings, from) = match settings(&text) {
+    let (mut settings, from) = match settings(&text) {
         Ok(found) => found,
         Err(reason) => return Outcome::Skipped(reason),
     };
+    settings.slots = slots;
     let parsed = match parse_text(&text, from) {
         Ok(parsed) => parsed,
         Err(error) => return Outcome::Skipped(format!("parse: {error}")),
@@ -297,16 +298,26 @@ fn files() -> Vec<PathBuf> {
 
 #[test]
 fn clif_runs_through_object_files() {
+    run_files("usual", &[Slots::Budget]);
+}
+
+#[test]
+fn clif_runs_through_the_frame() {
+    run_files("slots", &[Slots::All, Slots::Params, Slots::Copies]);
+}
+
+/// Runs every file, each in the next of the modes.
+fn run_files(name: &str, modes: &[Slots]) {
     if Command::new("cc").arg("--version").output().is_err() {
         assert!(std::env::var_os("SPHEX_REQUIRE").is_none(), "no C compiler");
         return;
     }
-    let scratch = std::env::temp_dir().join(format!("sphex-object-{}", std::process::id()));
+    let scratch = std::env::temp_dir().join(format!("sphex-object-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).unwrap();
     let (mut passed, mut lines, mut skipped, mut failed) = (0, 0, 0, Vec::new());
-    for path in files() {
+    for (path, &mode) in files().iter().zip(modes.iter().cycle()) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        match run_file(&path, &scratch) {
+        match run_file(path, &scratch, mode) {
             Outcome::Passed(n) => (passed, lines) = (passed + 1, lines + n),
             Outcome::Skipped(reason) => {
                 skipped += 1;

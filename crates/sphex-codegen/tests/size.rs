@@ -132,7 +132,6 @@ fn steps(mut func: Function, settings: &Settings, ctx: &mut Context) -> Steps {
 fn steps_grow_with_size() {
     let mut settings = Settings::host();
     settings.verify = false;
-    let only = std::env::var("SHAPE").unwrap_or_default();
     type Shape = (&'static str, fn(usize) -> Function, usize);
     let shapes: [Shape; 5] = [
         ("blocks", many_blocks, 100_000),
@@ -143,9 +142,6 @@ fn steps_grow_with_size() {
     ];
     let mut ctx = Context::new();
     for (name, make, size) in shapes {
-        if !name.contains(&only) {
-            continue;
-        }
         let small = steps(make(size / 4), &settings, &mut ctx);
         let large = steps(make(size), &settings, &mut ctx);
         println!("{name}: {}: {small:?}, {size}: {large:?}", size / 4);

@@ -200,6 +200,7 @@ impl Settings {
             ("nan_canonicalization", codegen.nan_canonicalization.to_string()),
             ("heap_spectre", codegen.heap_spectre.to_string()),
             ("table_spectre", codegen.table_spectre.to_string()),
+            ("slots", format!("{:?}", codegen.slots).to_lowercase()),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

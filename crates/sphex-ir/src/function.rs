@@ -310,6 +310,20 @@ pub struct ExceptionTableData {
     pub handlers: Vec<(Option<u32>, BlockCall)>,
 }
 
+/// Counts what is looked at in a function, in builds with debug assertions; nothing in others.
+#[derive(Clone, Debug, Default)]
+struct Work(#[cfg(debug_assertions)] core::cell::Cell<u64>);
+
+impl Work {
+    #[inline]
+    fn add(&self, steps: usize) {
+        #[cfg(debug_assertions)]
+        self.0.set(self.0.get() + steps as u64);
+        #[cfg(not(debug_assertions))]
+        let _ = steps;
+    }
+}
+
 /// A function's whole IR.
 #[derive(Clone, Debug)]
 pub struct Function {
@@ -351,6 +365,7 @@ pub struct Function {
     pub inline_nodes: Vec<InlineNode>,
     /// Names that values had in text, for printing (absent: numbered in order of appearance).
     pub value_names: SecondaryMap<Value, u32>,
+    work: Work,
 }
 
 impl Function {
@@ -376,6 +391,7 @@ impl Function {
             stack_limit: None,
             inline_nodes: Vec::new(),
             value_names: SecondaryMap::with_default(u32::MAX),
+            work: Work::default(),
         }
     }
 
@@ -400,6 +416,15 @@ impl Function {
         self.stack_limit = None;
         self.inline_nodes.clear();
         self.value_names.clear();
+    }
+
+    /// How many instructions, operands, edges and aliases have been looked at since the function was made: what passes
+    /// cost, for tests of how it grows. 0 in builds without debug assertions.
+    pub fn work(&self) -> u64 {
+        #[cfg(debug_assertions)]
+        return self.work.0.get();
+        #[cfg(not(debug_assertions))]
+        0
     }
 
     /// The entry block, once there is one.
@@ -432,6 +457,7 @@ impl Function {
 
     /// Makes an instruction (and its further results' projections) without placing it.
     pub fn make(&mut self, data: InstData, loc: SrcLoc) -> Value {
+        self.work.add(1);
         let inst = self.insts.push(data);
         if !loc.is_none() {
             self.srclocs[inst] = loc;
@@ -526,6 +552,7 @@ impl Function {
 
     /// The instruction that makes a value, and which of its results the value is; `None` for a block's parameter.
     pub fn definition(&self, value: Value) -> Option<(Value, usize)> {
+        self.work.add(1);
         let data = &self.insts[value];
         match data.opcode {
             Opcode::BlockParam => None,
@@ -536,6 +563,7 @@ impl Function {
 
     /// The `k`th value operand, in the order in which [`Self::operands`] gives them.
     pub fn operand(&self, inst: Value, k: usize) -> Option<Value> {
+        self.work.add(1);
         let data = &self.insts[inst];
         let words = data.value_words();
         if k < words.len() {
@@ -548,6 +576,7 @@ impl Function {
     pub fn operands(&self, inst: Value) -> SmallVec<[Value; 4]> {
         let data = &self.insts[inst];
         let fixed = data.value_words().map(|k| Value::from_u32(data.word(k)));
+        self.work.add(1 + fixed.len() + data.value_list().len(&self.lists));
         fixed.chain(data.value_list().iter(&self.lists)).collect()
     }
 
@@ -559,6 +588,7 @@ impl Function {
     /// Calls `visit` with every value that the instruction uses, arguments of block calls included.
     pub fn visit_uses(&self, inst: Value, mut visit: impl FnMut(Value)) {
         let data = &self.insts[inst];
+        self.work.add(1 + data.value_list().len(&self.lists));
         for k in data.value_words() {
             visit(Value::from_u32(data.word(k)));
         }
@@ -579,6 +609,7 @@ impl Function {
         }
         self.insts[inst] = data;
         let list = data.value_list();
+        self.work.add(1 + list.len(&self.lists));
         for k in 0..list.len(&self.lists) {
             if let Some(old) = list.get(k, &self.lists) {
                 list.set(k, map(old), &mut self.lists);
@@ -587,6 +618,7 @@ impl Function {
         if data.opcode.row().effects.has(Effects::BRANCH) {
             for call in self.block_calls(inst) {
                 let list = EntityList::<Value>::from_u32(call.as_u32());
+                self.work.add(list.len(&self.lists));
                 for k in 1..list.len(&self.lists) {
                     if let Some(old) = list.get(k, &self.lists) {
                         list.set(k, map(old), &mut self.lists);
@@ -621,7 +653,9 @@ impl Function {
         &self,
         call: BlockCall,
     ) -> impl DoubleEndedIterator<Item = Value> + ExactSizeIterator + '_ {
-        EntityList::<Value>::from_u32(call.as_u32()).iter(&self.lists).skip(1)
+        let list = EntityList::<Value>::from_u32(call.as_u32());
+        self.work.add(list.len(&self.lists));
+        list.iter(&self.lists).skip(1)
     }
 
     /// The block calls of a branch, in order: for `brif` then, else; for `br_table` the default first; for `try_call`
@@ -631,7 +665,11 @@ impl Function {
         match data.format() {
             Format::Jump => SmallVec::from_slice(&[BlockCall::from_u32(data.a)]),
             Format::Brif => SmallVec::from_slice(&[BlockCall::from_u32(data.b), BlockCall::from_u32(data.c)]),
-            Format::BrTable => EntityList::from_u32(data.b).iter(&self.lists).collect(),
+            Format::BrTable => {
+                let list = EntityList::from_u32(data.b);
+                self.work.add(list.len(&self.lists));
+                list.iter(&self.lists).collect()
+            }
             Format::TryCall | Format::TryCallIndirect => {
                 let table = &self.exception_tables[ExceptionTable::from_u32(data.c)];
                 core::iter::once(table.normal).chain(table.handlers.iter().map(|h| h.1)).collect()
@@ -661,6 +699,7 @@ impl Function {
 
     /// A block's last instruction, if it ends the block.
     pub fn terminator(&self, block: Block) -> Option<Value> {
+        self.work.add(1);
         self.blocks[block].insts.last().copied().filter(|&inst| self.insts[inst].opcode.is_terminator())
     }
 
@@ -706,6 +745,7 @@ impl Function {
     /// The value that this one is a name of.
     pub fn resolve(&self, mut value: Value) -> Value {
         while self.insts[value].opcode == Opcode::Alias {
+            self.work.add(1);
             value = Value::from_u32(self.insts[value].a);
         }
         value
@@ -722,15 +762,15 @@ impl Function {
         for block in self.blocks.keys() {
             for k in 0..self.blocks[block].insts.len() {
                 let inst = self.blocks[block].insts[k];
-                let mut map = SmallVec::<[(Value, Value); 4]>::new();
+                let (mut uses, mut changed) = (SmallVec::<[Value; 4]>::new(), false);
                 self.visit_uses(inst, |v| {
                     let to = self.resolve(v);
-                    if to != v {
-                        map.push((v, to));
-                    }
+                    changed |= to != v;
+                    uses.push(to);
                 });
-                if !map.is_empty() {
-                    self.map_uses(inst, |v| map.iter().find(|(from, _)| *from == v).map_or(v, |m| m.1));
+                if changed {
+                    let mut next = uses.iter(); // both walks go in the same order
+                    self.map_uses(inst, |v| next.next().copied().unwrap_or(v));
                 }
             }
         }
