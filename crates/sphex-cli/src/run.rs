@@ -21,7 +21,10 @@ const WASI: &str = "wasi_snapshot_preview1";
 
 /// Runs it.
 pub fn execute(run: &Run) -> Result {
-    let options = run.groups.parse()?;
+    let mut options = run.groups.parse()?;
+    if options.memory_reservation.is_none() && !address_space_suffices() {
+        options.memory_reservation = Some(0);
+    }
     let Some((file, arguments)) = run.file_and_args.split_first() else {
         return Err(Failure::usage("expected FILE, the program to run, found nothing"));
     };
@@ -52,6 +55,28 @@ pub fn execute(run: &Run) -> Result {
         Some(call) => program.invoke(&mut store, file, instance, &call),
         None => program.start(&mut store, file, instance),
     }
+}
+
+/// May this process reserve what memories have by default? Where it may not, checks take the place of address space:
+/// said once, because they cost time.
+#[cfg(feature = "compiler")]
+fn address_space_suffices() -> bool {
+    const NEEDED: u64 = 8 << 30;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    let suffices = limit.is_none_or(|limit| limit >= NEEDED);
+    if !suffices {
+        exit::say(
+            "note: this process may not reserve 4 GiB for a memory (ulimit -v): compiling with explicit checks, as \
+             -O memory-reservation=0 does",
+        );
+    }
+    suffices
+}
+
+/// Artifacts have been compiled: there is nothing to choose.
+#[cfg(not(feature = "compiler"))]
+fn address_space_suffices() -> bool {
+    true
 }
 
 /// What the guest sees of the world.
