@@ -74,3 +74,40 @@ fn random_functions_mean_the_same() {
     println!("{before_size} instructions became {after_size}; {trapped} runs trapped");
     assert!(after_size < before_size && trapped > 50);
 }
+
+/// What was optimized is left alone: the second run makes nothing larger, and seldom finds anything.
+#[test]
+fn optimizing_twice_changes_little() {
+    let mut scratch = Scratch::default();
+    let (mut functions, mut smaller) = (0, 0);
+    for seed in 0..500 {
+        let mut func = generate::function(&seeded(seed, 600));
+        let mut sizes = [0; 3];
+        for size_now in &mut sizes {
+            let done: Result<(), ()> = opt::optimize(&mut func, &mut scratch, |_, _| Ok(()));
+            assert!(done.is_ok());
+            *size_now = size(&func);
+        }
+        assert!(sizes[1] <= sizes[0] && sizes[2] <= sizes[1], "seed {seed}: {sizes:?}\n{func}");
+        functions += 1;
+        smaller += (sizes[1] < sizes[0]) as u32;
+    }
+    println!("{smaller} of {functions} functions were smaller after a second run");
+    assert!(smaller * 20 < functions);
+}
+
+/// The same input gives the same output, whatever the scratch memory was used for before.
+#[test]
+fn used_memory_changes_nothing() {
+    let mut used = Scratch::default();
+    for seed in 0..300 {
+        let before = generate::function(&seeded(seed, 600));
+        let texts = [&mut Scratch::default(), &mut used].map(|scratch| {
+            let mut func = before.clone();
+            let done: Result<(), ()> = opt::optimize(&mut func, scratch, |_, _| Ok(()));
+            assert!(done.is_ok());
+            func.to_string()
+        });
+        assert_eq!(texts[0], texts[1], "seed {seed}");
+    }
+}

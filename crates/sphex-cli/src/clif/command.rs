@@ -178,13 +178,13 @@ fn expected_lines(file: &TestFile<'_>, k: usize) -> (usize, usize) {
         .position(|line| line.trim_end() == "}")
         .map_or(lines.len(), |n| start + n + 1);
     let from = lines.iter().skip(end).position(|line| !line.trim().is_empty()).map_or(end, |n| end + n);
-    let count = lines
-        .iter()
-        .skip(from)
-        .take((next as usize).saturating_sub(from))
-        .take_while(|l| l.starts_with(';'))
-        .count();
-    if count == 0 { (end, end) } else { (from, from + count) }
+    let behind: Vec<&str> =
+        lines.iter().copied().skip(from).take((next as usize).saturating_sub(from)).collect();
+    let count = behind.iter().take_while(|l| l.starts_with(';')).count();
+    // Calls to make, and what is said about the next function, are no output.
+    let call = behind.first().is_some_and(|l| l.starts_with("; run") || l.starts_with("; print:"));
+    let remark = behind.get(count).is_some_and(|line| line.starts_with("function"));
+    if call || remark { (end, end) } else { (from, from + count) }
 }
 
 fn replace_lines(text: &str, replacements: Vec<(usize, usize, Vec<String>)>) -> String {

@@ -1,16 +1,17 @@
 //! Random CLIF functions, from bytes: the input of the test that compares interpreter and compiled code, and of the fuzz
 //! target of the same name.
 //!
-//! A function takes and returns scalars of every width, works on a stack slot of [`SLOT`] bytes, branches, loops at most
-//! eight times, and may trap. It always ends. Its results include a checksum of the slot.
+//! A function takes and returns scalars of every width, works on two stack slots of [`SLOT`] bytes, one of which is an
+//! alias region of its own, branches, loops at most eight times, and may trap. It always ends. Its results include a
+//! checksum of the slots.
 
 use sphex_ir::types::{F32, F64, I8, I16, I32, I64};
 use sphex_ir::{
     AbiParam, AtomicRmwOp, Block, Builder, CallConv, ExternalName, FloatCC, Function, InstData, IntCC,
-    MemFlags, Opcode, Signature, StackSlot, StackSlotData, TrapCode, Type, Value,
+    MemFlags, Opcode, Region, Signature, StackSlot, StackSlotData, TrapCode, Type, Value,
 };
 
-/// Bytes of the stack slot.
+/// Bytes of a stack slot.
 pub const SLOT: u32 = 64;
 
 const INTS: [Type; 4] = [I8, I16, I32, I64];
@@ -51,6 +52,8 @@ struct Generator<'a, 'f> {
     choices: Choices<'a>,
     b: Builder<'f>,
     slot: StackSlot,
+    /// A slot that is accessed by `load` and `store` with a region only.
+    apart: StackSlot,
     /// Values that dominate the current point.
     live: Vec<Value>,
     budget: usize,
@@ -69,16 +72,23 @@ pub fn function(bytes: &[u8]) -> Function {
     signature.returns.push(AbiParam::new(I64));
     let mut func = Function::new(ExternalName::symbol("f"), signature);
     let slot = func.stack_slots.push(StackSlotData { size: SLOT, align_shift: 4 });
+    func.regions.push((0, "a slot of its own".into()));
+    let apart = func.stack_slots.push(StackSlotData { size: SLOT, align_shift: 4 });
     let entry = func.add_block();
     let params: Vec<Type> = func.signature.params.iter().map(|p| p.ty).collect();
     let live = params.iter().map(|&ty| func.add_block_param(entry, ty)).collect();
     let mut b = Builder::new(&mut func);
     b.switch_to(entry);
-    let mut generator = Generator { choices, b, slot, live, budget: 120 };
+    let mut generator = Generator { choices, b, slot, apart, live, budget: 120 };
     generator.clear_slot();
     generator.statements(3);
     generator.finish();
     func
+}
+
+/// How the second slot is accessed.
+fn apart_flags() -> MemFlags {
+    MemFlags::DEFAULT.with_trap(None).with_region(Region::from_u32(0))
 }
 
 impl Generator<'_, '_> {
@@ -86,6 +96,10 @@ impl Generator<'_, '_> {
         let zero = self.b.iconst(I64, 0);
         for offset in (0..SLOT).step_by(8) {
             self.b.stack_store(zero, self.slot, offset as i32);
+        }
+        let base = self.b.stack_addr(self.apart, 0);
+        for offset in (0..SLOT).step_by(8) {
+            self.b.store(Opcode::Store, apart_flags(), zero, base, offset as i32);
         }
     }
 
@@ -222,41 +236,60 @@ impl Generator<'_, '_> {
         self.live.push(result);
     }
 
-    /// An address in the slot with room for eight bytes, aligned to eight.
-    fn address(&mut self) -> Value {
-        let base = self.b.stack_addr(self.slot, 0);
+    /// An address in a slot with room for eight bytes, aligned to eight, the offset to use with it, and flags. Offsets are
+    /// small, so that accesses meet and overlap.
+    fn place(&mut self) -> (Value, i32, MemFlags) {
+        let (slot, flags) = match self.choices.below(3) {
+            0 => (self.apart, apart_flags()),
+            _ => (self.slot, MemFlags::DEFAULT.with_trap(None)),
+        };
+        let base = self.b.stack_addr(slot, 0);
+        if self.choices.below(2) == 0 {
+            return (base, self.choices.below(12) as i32, flags);
+        }
         let index = self.value(I64);
         let mask = self.b.iconst(I64, (SLOT - 8) as i64);
         let index = self.b.binary(Opcode::Band, index, mask);
-        self.b.binary(Opcode::Iadd, base, index)
+        (self.b.binary(Opcode::Iadd, base, index), 0, flags)
     }
 
     fn memory_operation(&mut self) {
         use Opcode::*;
-        let address = self.address();
-        let flags = MemFlags::DEFAULT.with_trap(None);
-        match self.choices.below(5) {
+        let (address, offset, flags) = self.place();
+        match self.choices.below(7) {
             0 => {
                 let ty = self.choices.pick(&ALL);
                 let x = self.value(ty);
                 let x = self.defined(x);
-                self.b.store(Store, flags, x, address, 0);
+                self.b.store(Store, flags, x, address, offset);
             }
             1 => {
                 let x = self.value(I64);
                 let op = self.choices.pick(&[Istore8, Istore16, Istore32]);
-                let offset = self.choices.below(4) as i32;
                 self.b.store(op, flags, x, address, offset);
             }
             2 => {
                 let op = self.choices.pick(&[Uload8, Sload8, Uload16, Sload16, Uload32, Sload32]);
-                let loaded = self.b.load(op, I64, flags, address, 0);
+                let loaded = self.b.load(op, I64, flags, address, offset);
                 self.live.push(loaded);
             }
-            3 => self.atomic(address),
+            3 if offset == 0 => self.atomic(address),
+            4 => {
+                let ty = self.choices.pick(&ALL);
+                let x = self.value(ty);
+                let x = self.defined(x);
+                let offset = self.choices.below(12) as i32;
+                self.b.stack_store(x, self.slot, offset);
+            }
+            5 => {
+                let ty = self.choices.pick(&ALL);
+                let offset = self.choices.below(12) as i32;
+                let loaded = self.b.stack_load(ty, self.slot, offset);
+                self.live.push(loaded);
+            }
             _ => {
                 let ty = self.choices.pick(&ALL);
-                let loaded = self.b.load(Load, ty, flags, address, 0);
+                let loaded = self.b.load(Load, ty, flags, address, offset);
                 self.live.push(loaded);
             }
         }
@@ -382,6 +415,13 @@ impl Generator<'_, '_> {
             let prime = self.b.iconst(I64, 0x0000_0100_0000_01b3);
             let mixed = self.b.binary(Opcode::Imul, sum, prime);
             sum = self.b.binary(Opcode::Bxor, mixed, word);
+        }
+        let base = self.b.stack_addr(self.apart, 0);
+        for offset in (0..SLOT).step_by(8) {
+            let word = self.b.load(Opcode::Load, I64, apart_flags(), base, offset as i32);
+            let three = self.b.iconst(I64, 3);
+            let turned = self.b.pure(InstData::binary(Opcode::Rotl, I64, sum, three));
+            sum = self.b.binary(Opcode::Bxor, turned, word);
         }
         let types: Vec<Type> = self.b.func.signature.returns.iter().map(|r| r.ty).collect();
         let mut results: Vec<Value> = types[..types.len() - 1].iter().map(|&ty| self.value(ty)).collect();
