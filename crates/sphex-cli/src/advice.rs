@@ -26,6 +26,17 @@ pub fn missing<T>(linker: &Linker<T>, module: &Module, given: &[Preload]) -> Opt
     Some(format!("{text}\n{}", help(first, given)))
 }
 
+/// Names in a message: the first few, and how many more.
+pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    const MOST: usize = 12;
+    let all: Vec<&str> = all.collect();
+    match all.len() {
+        0 => "nothing".to_owned(),
+        len if len > MOST => format!("{} and {} more", all[..MOST].join(", "), len - MOST),
+        _ => all.join(", "),
+    }
+}
+
 /// Where an import comes from, and what provides it.
 fn help(import: &ImportType<'_>, given: &[Preload]) -> String {
     let module = import.module;
@@ -45,7 +56,7 @@ fn help(import: &ImportType<'_>, given: &[Preload]) -> String {
             "it belongs to a world of components (WASI 0.2 or later), which is not supported yet".to_owned()
         }
         _ => format!(
-            "it belongs to no world that sphex provides: give a module that exports it with --preload {module}=FILE"
+            "`{module}` belongs to no world that sphex provides: give a module that exports its items with --preload {module}=FILE"
         ),
     }
 }

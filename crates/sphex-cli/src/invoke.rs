@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use sphex::{Func, FuncType, Store, Val, ValType};
 
+use crate::advice;
 use crate::engine::failure;
 use crate::exit::{Failure, Result};
 
@@ -62,14 +63,9 @@ impl Call<'_> {
     /// The function of an instance.
     pub fn find<T>(&self, store: &mut Store<T>, instance: sphex::Instance) -> Result<(Func, Vec<Val>)> {
         let func = instance.get_func(&mut *store, self.function).map_err(|error| {
-            let known: Vec<_> = instance
-                .exports(&mut *store)
-                .unwrap_or_default()
-                .into_iter()
-                .filter(|(_, item)| item.into_func().is_some())
-                .map(|(name, _)| name)
-                .collect();
-            let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+            let exports = instance.exports(&mut *store).unwrap_or_default();
+            let functions = exports.iter().filter(|(_, item)| item.into_func().is_some());
+            let known = advice::names(functions.map(|(name, _)| name.as_str()));
             Failure::Error(anyhow::anyhow!("--invoke: {error}; the module exports {known}"))
         })?;
         let ty = func.ty(&*store).map_err(failure)?;

@@ -173,11 +173,11 @@ impl Program<'_> {
             if functions().next().is_none() {
                 return Ok(());
             }
-            let names: Vec<_> = functions().map(|(name, _)| name.as_str()).collect();
+            let names = advice::names(functions().map(|(name, _)| name.as_str()));
             return Err(Failure::Error(anyhow::anyhow!(
                 "{}: expected a command, which exports `_start`, found the exports {}; call one with --invoke",
                 file.display(),
-                names.join(", ")
+                names
             )));
         }
         let start = instance.get_typed_func::<(), ()>(&mut *store, "_start");
