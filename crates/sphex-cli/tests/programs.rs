@@ -2,8 +2,10 @@
 //!
 //! The example needs nothing. The benchmark programs lie in `../shared/bench/open`, those of other toolchains (and GCC
 //! itself) where `ci/toolchains.sh` puts them. A trial whose input is absent is ignored, and fails where
-//! `SPHEX_REQUIRE` names its source (`shared`, `toolchains`). Large modules are compiled once for each build of
-//! `sphex`: their artifacts stay in the target folder.
+//! `SPHEX_REQUIRE` names its source (`shared`, `toolchains`). Modules of more than 10 MB take about five minutes of CPU
+//! time in the test profile, verifier and allocation checker on: they are ignored unless `SPHEX_REQUIRE` names
+//! `toolchains` (or `--include-ignored`), and compiled once for each build of `sphex`: the artifacts stay in the target
+//! folder.
 
 mod support;
 
@@ -170,6 +172,7 @@ fn toolchains() -> Vec<Trial> {
         let way = if program.way == Way::Checked { " checked" } else { "" };
         let name = format!("toolchains/{} {}{way}", program.module, program.arguments.join(" "));
         trials.push(match path.is_file() {
+            true if program.way == Way::Compiled => large(name, move || toolchain(program, &path)),
             true => Trial::test(name, move || toolchain(program, &path)),
             false => absent(&name, "toolchains", &path),
         });
@@ -178,7 +181,7 @@ fn toolchains() -> Vec<Trial> {
         let path = toolchain_programs().join(module).with_extension("wasm");
         let name = format!("toolchains/{module} compiles");
         trials.push(match path.is_file() {
-            true => Trial::test(name, move || Ok(compiled(&path).map(drop)?)),
+            true => large(name, move || Ok(compiled(&path).map(drop)?)),
             false => absent(&name, "toolchains", &path),
         });
     }
@@ -264,6 +267,15 @@ fn expect(ended: &Ended, code: i32, stdout: Option<&str>, stderr: &str) -> Resul
         return Err(format!("expected {stderr:?} on standard error, found {:?}", ended.stderr).into());
     }
     Ok(())
+}
+
+/// A trial that takes minutes.
+fn large(name: String, trial: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    let wanted = required("toolchains");
+    if !wanted {
+        println!("skipped: {name} needs SPHEX_REQUIRE=toolchains, and minutes");
+    }
+    Trial::test(name, trial).with_ignored_flag(!wanted)
 }
 
 /// What stands for a trial whose input is not here.
