@@ -19,6 +19,7 @@ fn config(options: &Options) -> Config {
     compile.memory_guard = options.memory_guard.unwrap_or(compile.memory_guard);
     compile.explicit_checks = options.explicit_checks;
     compile.interruption = options.interruption;
+    compile.fuel = options.fuel.is_some();
     compile.spectre = options.spectre;
     compile.optimize = options.optimize;
     compile.inlining = options.inlining;

@@ -36,6 +36,9 @@ pub fn execute(run: &Run) -> Result {
     let module = input::module(&engine, file, run.allow_precompiled)?;
     let mut store = Store::new(&engine, guest);
     store.set_limits(engine::limits(&options));
+    if let Some(fuel) = options.fuel {
+        store.set_fuel(i64::try_from(fuel).unwrap_or(i64::MAX));
+    }
     let mut program = Program { linker: Linker::new(&engine), has_wasi: false, given: &[] };
     let host =
         store.data_mut().interrupt().map_err(|errno| anyhow::anyhow!("cannot make an eventfd: {errno}"))?;

@@ -15,6 +15,8 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// Loops test the store's `limit`, so that a running program can be interrupted.
     pub interruption: bool,
+    /// Functions and loops take the store's fuel: one for each entry of a function, one for each turn of a loop.
+    pub fuel: bool,
     /// Indices and addresses are also masked where the processor only speculates.
     pub spectre: bool,
     /// Optimize; else translate as directly as possible.
@@ -90,6 +92,7 @@ impl Settings {
             features: Settings::default_features(),
             memory: MemorySettings::GUARDED,
             interruption: true,
+            fuel: false,
             spectre: true,
             optimize: true,
             inlining: true,
@@ -127,6 +130,7 @@ impl Settings {
             }
             "explicit-checks" => &mut self.memory.explicit_checks,
             "interruption" => &mut self.interruption,
+            "fuel" => &mut self.fuel,
             "spectre" => &mut self.spectre,
             "inlining" => &mut self.inlining,
             "debug-info" => &mut self.debug_info,
@@ -189,6 +193,7 @@ impl Settings {
             ("memory-guard-size", self.memory.guard.to_string()),
             ("explicit-checks", self.memory.explicit_checks.to_string()),
             ("interruption", self.interruption.to_string()),
+            ("fuel", self.fuel.to_string()),
             ("spectre", self.spectre.to_string()),
             ("optimize", self.optimize.to_string()),
             ("inlining", self.inlining.to_string()),

@@ -276,6 +276,7 @@ impl<'a> Translator<'_, 'a, '_> {
         self.stack_limit();
         self.declare_locals(&values)?;
         self.push_function_frame(ty);
+        self.take_fuel();
         Ok(())
     }
 

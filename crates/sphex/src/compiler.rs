@@ -35,6 +35,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         explicit_checks: compile.explicit_checks,
     };
     settings.interruption = compile.interruption;
+    settings.fuel = compile.fuel;
     settings.spectre = compile.spectre;
     settings.optimize = compile.optimize;
     settings.inlining = compile.inlining;

@@ -22,6 +22,8 @@ pub struct Compile {
     pub explicit_checks: bool,
     /// Loops look for an interruption.
     pub interruption: bool,
+    /// Each entry of a function and each turn of a loop takes one of the store's fuel, and traps where none is left.
+    pub fuel: bool,
     /// Mask indices and addresses where the processor only speculates.
     pub spectre: bool,
     /// Optimize.
@@ -59,6 +61,7 @@ impl Default for Compile {
             memory_guard: 32 << 20,
             explicit_checks: false,
             interruption: true,
+            fuel: false,
             spectre: true,
             optimize: true,
             inlining: true,

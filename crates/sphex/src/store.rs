@@ -51,7 +51,7 @@ impl<T> Store<T> {
         &self.0.get().inner.limits
     }
 
-    /// Fuel that is left (code that was compiled to count it takes it).
+    /// Fuel that is left. Code compiled under [`Compile::fuel`](crate::config::Compile::fuel) takes it.
     pub fn fuel(&self) -> i64 {
         self.0.get().inner.fuel()
     }

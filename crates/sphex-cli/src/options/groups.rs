@@ -63,6 +63,8 @@ pub struct Options {
     pub inherit_env: bool,
     /// -S inherit-stdin, inherit-stdout, inherit-stderr
     pub inherit: [bool; 3],
+    /// -W fuel
+    pub fuel: Option<u64>,
     /// -W max-wasm-stack
     pub max_wasm_stack: Option<usize>,
     /// -W max-memory-size
@@ -99,6 +101,7 @@ impl Default for Options {
             memory_guard: None,
             inherit_env: false,
             inherit: [true; 3],
+            fuel: None,
             max_wasm_stack: None,
             max_memory: None,
             max_elements: None,
@@ -210,6 +213,9 @@ const ROWS: &[Row] = &[
     }),
     row('S', "inherit-stdout", "y|n", "give the guest standard output (default y)", |o, v| {
         flag(&mut o.inherit[1], v)
+    }),
+    row('W', "fuel", "N", "trap after so many entries of functions and turns of loops", |o, v| {
+        large(&mut o.fuel, v).filter(|()| o.fuel <= Some(i64::MAX as u64))
     }),
     row('W', "max-instances", "N", "most instances", |o, v| small(&mut o.max_instances, v)),
     row('W', "max-memories", "N", "most memories", |o, v| small(&mut o.max_memories, v)),

@@ -23,6 +23,8 @@ pub(super) enum Part {
     TableFields,
     /// The store's `limit`.
     Limit,
+    /// The store's `fuel`.
+    Fuel,
     /// A defined memory's bytes.
     Memory(u32),
     /// Imported memories' bytes.
@@ -50,6 +52,7 @@ impl Part {
             Part::ImportedMemories => 5,
             Part::ImportedTables => 6,
             Part::ImportedGlobals => 7,
+            Part::Fuel => 8,
             Part::Memory(i) => 1 << 24 | i,
             Part::Table(i) => 2 << 24 | i,
             Part::Global(i) => 3 << 24 | i,
@@ -62,6 +65,7 @@ impl Part {
             Part::MemoryFields => "memory_fields".to_owned(),
             Part::TableFields => "table_fields".to_owned(),
             Part::Limit => "limit".to_owned(),
+            Part::Fuel => "fuel".to_owned(),
             Part::ImportedMemories => "imported_memories".to_owned(),
             Part::ImportedTables => "imported_tables".to_owned(),
             Part::ImportedGlobals => "imported_globals".to_owned(),

@@ -198,6 +198,7 @@ impl Translator<'_, '_, '_> {
         if self.settings.interruption {
             self.interruption_check();
         }
+        self.take_fuel();
         Ok(())
     }
 
@@ -220,6 +221,24 @@ impl Translator<'_, '_, '_> {
         let ones = self.b.iconst(types::I64, -1);
         let hit = self.b.icmp(IntCC::Eq, limit, ones);
         self.b.trapnz(hit, super::tables::trap_code(Trap::Interrupt));
+    }
+
+    /// At the entry of a function and the head of a loop: takes one of the store's fuel, if the settings want it counted.
+    /// Where none is left it is a trap. What stands between two such places is bounded by the module's size.
+    pub(super) fn take_fuel(&mut self) {
+        if !self.settings.fuel {
+            return;
+        }
+        let store = self.vmctx_field(types::I64, vmctx::header::STORE);
+        let flags = self.trusted(super::context::Part::Fuel);
+        let offset = vmctx::store::FUEL as i32;
+        let fuel = self.b.load(Opcode::Load, types::I64, flags, store, offset);
+        let one = self.b.iconst(types::I64, 1);
+        let left = self.b.binary(Opcode::Isub, fuel, one);
+        let zero = self.b.iconst(types::I64, 0);
+        let none = self.b.icmp(IntCC::Slt, left, zero);
+        self.b.trapnz(none, super::tables::trap_code(Trap::OutOfFuel));
+        self.b.store(Opcode::Store, flags, left, store, offset);
     }
 
     pub(super) fn if_(&mut self, ty: BlockType) -> Output {

@@ -98,6 +98,7 @@ impl Translator<'_, '_, '_> {
         self.validator.read_locals(&mut reader)?;
         self.declare_locals(args)?;
         self.push_inlined_frame(body.validate.ty);
+        self.take_fuel();
         self.operators(&mut reader)
     }
 }
