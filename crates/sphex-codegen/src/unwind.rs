@@ -8,4 +8,4 @@ pub mod eh_frame;
 pub(crate) mod check;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use crate::machine::{Amode, Call};
 use crate::pipeline::{Context, compile_machine};
 use crate::regalloc::VReg;
 use crate::settings::Target as SettingsTarget;
-use crate::unwind::check::check;
+use crate::unwind::tests::check_one;
 use expect_test::{Expect, expect};
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use sphex_asm::register::RegSet;
@@ -57,7 +57,7 @@ fn compile(
     build(&mut ctx.machine, &placement);
     ctx.machine.finish();
     let compiled = compile_machine(&mut ctx, &placement, limit.as_ref(), &settings(), no_sequences).unwrap();
-    check(&compiled, placement.convention.callee_saved);
+    check_one(&compiled, placement.convention.callee_saved);
     compiled
 }
 

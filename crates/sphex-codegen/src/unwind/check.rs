@@ -3,14 +3,16 @@
 //! The state has the stack pointer relative to entry, what `rbp` and the other callee-saved registers hold, and what
 //! stack words hold the return address or a saved register. At each instruction the row must say where the return
 //! address is, and where the caller's value of each callee-saved register is.
+//!
+//! Needs nothing of this crate: the tests of `sphex-compile` check the functions of artifacts with it.
 
-use crate::emit::CompiledFunction;
-use crate::unwind::eh_frame::{EhFrame, dwarf_number};
-use gimli::{BaseAddresses, CfaRule, EndianSlice, LittleEndian, RegisterRule, UnwindContext, UnwindSection};
+use gimli::{
+    BaseAddresses, CfaRule, CieOrFde, EndianSlice, LittleEndian, RegisterRule, UnwindContext, UnwindSection,
+    UnwindTableRow,
+};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
 };
-use sphex_asm::register::RegSet;
 use std::collections::{BTreeMap, HashMap};
 
 /// What a place holds.
@@ -30,6 +32,7 @@ struct State {
     words: BTreeMap<i64, Holds>,
 }
 
+const RBP: u8 = 6;
 const RSP: u8 = 7;
 
 fn number(register: Register) -> Option<u8> {
@@ -52,16 +55,16 @@ fn number(register: Register) -> Option<u8> {
         Register::R14,
         Register::R15,
     ];
-    let int =
-        INT.iter().position(|&r| r == full).map(|n| dwarf_number(sphex_asm::register::Reg::int(n as u8)));
+    const DWARF: [u8; 16] = [0, 2, 1, 3, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15];
+    let int = INT.iter().position(|&r| r == full).map(|n| DWARF[n]);
     let vector = (full.is_zmm() || full.is_ymm() || full.is_xmm()).then(|| 17 + full.number() as u8);
     int.or(vector)
 }
 
 impl State {
-    fn at_entry(callee_saved: RegSet) -> State {
+    fn at_entry(callee_saved: &[u8]) -> State {
         let mut regs: BTreeMap<u8, Holds> =
-            callee_saved.iter().map(|reg| (dwarf_number(reg), Holds::Entry(dwarf_number(reg)))).collect();
+            callee_saved.iter().map(|&reg| (reg, Holds::Entry(reg))).collect();
         regs.insert(RSP, Holds::Stack(0));
         State { regs, words: BTreeMap::from([(0, Holds::ReturnAddress)]) }
     }
@@ -158,23 +161,65 @@ impl State {
     }
 }
 
-/// Checks a function. `callee_saved` are the registers that its convention preserves.
-pub fn check(function: &CompiledFunction, callee_saved: RegSet) {
-    let mut section = EhFrame::new(0x1000);
-    section.add(0, function.code.len() as u64, &function.unwind);
-    let bytes = section.finish();
-    let eh_frame = gimli::EhFrame::new(&bytes, LittleEndian);
-    let bases = BaseAddresses::default().set_eh_frame(0x1000).set_text(0);
-    let mut context = UnwindContext::new();
-    let mut info = InstructionInfoFactory::new();
+type Section<'a> = gimli::EhFrame<EndianSlice<'a, LittleEndian>>;
+type Row = UnwindTableRow<usize>;
 
+/// Every function of an `.eh_frame` section: where it begins, its length, and its rows.
+pub struct Rows {
+    pub functions: Vec<(u64, u64, Vec<Row>)>,
+    pub cies: usize,
+}
+
+impl Rows {
+    /// Reads a section that stands at this address, where the code stands at 0.
+    pub fn read(section: &[u8], address: u64) -> Rows {
+        let section = gimli::EhFrame::new(section, LittleEndian);
+        let bases = BaseAddresses::default().set_eh_frame(address).set_text(0);
+        let (mut functions, mut cies, mut context) = (Vec::new(), 0, UnwindContext::new());
+        let mut entries = section.entries(&bases);
+        while let Some(entry) = entries.next().unwrap() {
+            let CieOrFde::Fde(partial) = entry else {
+                cies += 1;
+                continue;
+            };
+            let fde = partial.parse(Section::cie_from_offset).unwrap();
+            let mut table = fde.rows(&section, &bases, &mut context).unwrap();
+            let mut rows = Vec::new();
+            while let Some(row) = table.next_row().unwrap() {
+                rows.push(row.clone());
+            }
+            functions.push((fde.initial_address(), fde.len(), rows));
+        }
+        Rows { functions, cies }
+    }
+}
+
+/// A function to check.
+pub struct Code<'a> {
+    /// Its bytes, tables behind the code included.
+    pub bytes: &'a [u8],
+    /// The address of the first.
+    pub start: u64,
+    /// Its rows.
+    pub rows: &'a [Row],
+    /// Whether the field at this address is for a linker to fill in.
+    pub relocated: &'a dyn Fn(u64) -> bool,
+    /// DWARF numbers of the registers that its convention preserves.
+    pub callee_saved: &'a [u8],
+}
+
+/// Checks a function. Gives how many instructions were stepped.
+pub fn check(function: &Code<'_>) -> usize {
+    let mut info = InstructionInfoFactory::new();
+    let (start, end) = (function.start, function.start + function.bytes.len() as u64);
     // Instructions end where the first jump table begins, which no instruction falls into; decode by reachability.
     let decode = |at: u64| {
-        let mut decoder = Decoder::with_ip(64, &function.code[at as usize..], at, DecoderOptions::NONE);
+        let mut decoder =
+            Decoder::with_ip(64, &function.bytes[(at - start) as usize..], at, DecoderOptions::NONE);
         decoder.decode()
     };
     let mut states: HashMap<u64, State> = HashMap::new();
-    let mut work = vec![(0u64, State::at_entry(callee_saved))];
+    let mut work = vec![(start, State::at_entry(function.callee_saved))];
     let mut targets: Vec<u64> = jump_table_targets(function);
     let mut body = None;
     loop {
@@ -186,13 +231,14 @@ pub fn check(function: &CompiledFunction, callee_saved: RegSet) {
             }
             continue;
         };
-        if states.contains_key(&at) || at >= function.code.len() as u64 {
+        if states.contains_key(&at) || !(start..end).contains(&at) {
             continue;
         }
         let inst = decode(at);
         assert!(!inst.is_invalid(), "invalid instruction at {at:#x}");
-        compare(&state, at, &eh_frame, &bases, &mut context, callee_saved);
-        if inst.flow_control() == FlowControl::IndirectBranch {
+        compare(&state, at, function);
+        // With the frame still there it goes through a table, else it is a tail call.
+        if inst.flow_control() == FlowControl::IndirectBranch && state.stack(RBP).is_some() {
             body = Some(state.clone());
         }
         let mut after = state.clone();
@@ -201,10 +247,8 @@ pub fn check(function: &CompiledFunction, callee_saved: RegSet) {
         match inst.flow_control() {
             FlowControl::Return | FlowControl::IndirectBranch | FlowControl::Exception => {}
             FlowControl::UnconditionalBranch => {
-                // A tail call's target is not yet known: it is left as a jump to the next instruction.
-                let relocated =
-                    function.relocations.iter().any(|r| u64::from(r.offset) == inst.next_ip() - 4);
-                if !relocated {
+                // A tail call leaves the function, or has a target that is not yet known.
+                if !(function.relocated)(inst.next_ip() - 4) {
                     work.push((inst.near_branch_target(), after));
                 }
             }
@@ -215,20 +259,22 @@ pub fn check(function: &CompiledFunction, callee_saved: RegSet) {
             _ => work.push((inst.next_ip(), after)),
         }
     }
+    states.len()
 }
 
 /// Every offset that some four-byte-aligned stretch behind the code could name: all entries of the jump tables.
-fn jump_table_targets(function: &CompiledFunction) -> Vec<u64> {
+fn jump_table_targets(function: &Code<'_>) -> Vec<u64> {
     // `lea base, [rip + table]; movsxd entry, ...`: the tables' starts are the targets of rip-relative leas.
     let mut targets = Vec::new();
-    let mut decoder = Decoder::with_ip(64, &function.code, 0, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(64, function.bytes, function.start, DecoderOptions::NONE);
     let mut starts = Vec::new();
-    let mut tables_at = function.code.len() as u64;
+    let end = function.start + function.bytes.len() as u64;
+    let mut tables_at = end;
     while decoder.can_decode() && decoder.ip() < tables_at {
         let inst = decoder.decode();
         if inst.mnemonic() == Mnemonic::Lea && inst.is_ip_rel_memory_operand() {
-            let relocated = function.relocations.iter().any(|r| u64::from(r.offset) == inst.next_ip() - 4);
-            if !relocated {
+            let inside = (function.start..end).contains(&inst.ip_rel_memory_address());
+            if inside && !(function.relocated)(inst.next_ip() - 4) {
                 starts.push(inst.ip_rel_memory_address());
                 tables_at = tables_at.min(inst.ip_rel_memory_address());
             }
@@ -236,8 +282,9 @@ fn jump_table_targets(function: &CompiledFunction) -> Vec<u64> {
     }
     starts.sort_unstable();
     for (k, &start) in starts.iter().enumerate() {
-        let end = starts.get(k + 1).copied().unwrap_or(function.code.len() as u64);
-        for entry in function.code[start as usize..end as usize].chunks_exact(4) {
+        let end = starts.get(k + 1).copied().unwrap_or(end);
+        let inside = (start - function.start) as usize..(end - function.start) as usize;
+        for entry in function.bytes[inside].chunks_exact(4) {
             let distance = i32::from_le_bytes(entry.try_into().unwrap());
             targets.push(start.wrapping_add_signed(i64::from(distance)));
         }
@@ -245,19 +292,10 @@ fn jump_table_targets(function: &CompiledFunction) -> Vec<u64> {
     targets
 }
 
-type Section<'a> = gimli::EhFrame<EndianSlice<'a, LittleEndian>>;
-
-fn compare(
-    state: &State,
-    at: u64,
-    eh_frame: &Section<'_>,
-    bases: &BaseAddresses,
-    context: &mut UnwindContext<usize>,
-    callee_saved: RegSet,
-) {
-    let row = eh_frame
-        .unwind_info_for_address(bases, context, at, Section::cie_from_offset)
-        .unwrap_or_else(|e| panic!("no row at {at:#x}: {e}"));
+fn compare(state: &State, at: u64, function: &Code<'_>) {
+    let behind = function.rows.partition_point(|row| row.end_address() <= at);
+    let row = function.rows.get(behind).filter(|row| row.contains(at));
+    let row = row.unwrap_or_else(|| panic!("no row at {at:#x}"));
     let CfaRule::RegisterAndOffset { register, offset } = *row.cfa() else { panic!("CFA is an expression") };
     let base = state.stack(register.0 as u8);
     let base = base.unwrap_or_else(|| panic!("{at:#x}: the CFA's register holds no stack address"));
@@ -267,8 +305,7 @@ fn compare(
         Some(&Holds::ReturnAddress),
         "{at:#x}: no return address at the CFA"
     );
-    for reg in callee_saved.iter() {
-        let number = dwarf_number(reg);
+    for &number in function.callee_saved {
         if number == RSP {
             continue;
         }

@@ -1,12 +1,12 @@
 //! The section as readers see it, and every function of the CLIF tests stepped.
 
-use super::check::check;
-use super::eh_frame::EhFrame;
+use super::check::{Code, Rows, check};
+use super::eh_frame::{EhFrame, dwarf_number};
 use crate::abi::{Place, place};
 use crate::emit::CompiledFunction;
 use crate::pipeline::{Context, compile};
 use crate::settings::{Settings, Target};
-use gimli::{BaseAddresses, CieOrFde, EndianSlice, LittleEndian, UnwindSection};
+use sphex_asm::register::RegSet;
 use sphex_ir::Function;
 use std::path::Path;
 
@@ -34,6 +34,22 @@ fn for_each_function(mut visit: impl FnMut(&Function, &CompiledFunction)) -> usi
     count
 }
 
+/// Checks a function as compiled.
+pub(crate) fn check_one(compiled: &CompiledFunction, saved: RegSet) {
+    let mut section = EhFrame::new(0x1000);
+    section.add(0, compiled.code.len() as u64, &compiled.unwind);
+    let rows = Rows::read(&section.finish(), 0x1000);
+    let saved: Vec<u8> = saved.iter().map(dwarf_number).collect();
+    let relocated = |at: u64| compiled.relocations.iter().any(|r| u64::from(r.offset) == at);
+    check(&Code {
+        bytes: &compiled.code,
+        start: 0,
+        rows: &rows.functions[0].2,
+        relocated: &relocated,
+        callee_saved: &saved,
+    });
+}
+
 #[test]
 fn every_instruction_of_every_test_function_unwinds() {
     let count = for_each_function(|func, compiled| {
@@ -44,7 +60,7 @@ fn every_instruction_of_every_test_function_unwinds() {
                 saved.remove(reg); // a result is not the caller's value
             }
         }
-        check(compiled, saved);
+        check_one(compiled, saved);
     });
     assert!(count >= 30, "{count} functions");
 }
@@ -66,18 +82,7 @@ fn the_section_has_one_cie_and_ends_in_zero() {
     let found: String = bytes[..24].iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(found, cie);
     assert_eq!(bytes[bytes.len() - 4..], [0; 4]);
-    let frames = gimli::EhFrame::new(&bytes, LittleEndian);
-    let bases = BaseAddresses::default().set_eh_frame(0x2000).set_text(0);
-    let (mut cies, mut found) = (0, Vec::new());
-    let mut entries = frames.entries(&bases);
-    while let Some(entry) = entries.next().unwrap() {
-        match entry {
-            CieOrFde::Cie(_) => cies += 1,
-            CieOrFde::Fde(partial) => {
-                let fde = partial.parse(gimli::EhFrame::<EndianSlice<'_, _>>::cie_from_offset).unwrap();
-                found.push((fde.initial_address(), fde.len()));
-            }
-        }
-    }
-    assert_eq!((cies, found), (1, expected));
+    let rows = Rows::read(&bytes, 0x2000);
+    let found: Vec<_> = rows.functions.iter().map(|&(start, length, _)| (start, length)).collect();
+    assert_eq!((rows.cies, found), (1, expected));
 }
