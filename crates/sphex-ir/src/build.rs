@@ -145,6 +145,12 @@ impl<'f> Builder<'f> {
         if flags.readonly && flags.trap.is_none() { self.pure(data) } else { self.effect(data) }
     }
 
+    /// `atomic_load`: never one with an earlier one, and never removed.
+    pub fn atomic_load(&mut self, ty: Type, flags: MemFlags, address: Value) -> Value {
+        let aux = self.func.intern_flags(flags);
+        self.effect(InstData::new(Opcode::AtomicLoad, ty, address.as_u32(), 0, 0).with_aux(aux))
+    }
+
     /// `store` or one of its narrowing kin.
     pub fn store(
         &mut self,

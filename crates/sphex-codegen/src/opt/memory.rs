@@ -87,6 +87,10 @@ fn writes(func: &Function, inst: Value) -> u16 {
             ANY => u16::MAX,
             region => 1 | 1 << region,
         },
+        // It may find what others wrote to its region; other regions are not shared with those.
+        _ if data.opcode == Opcode::AtomicLoad && region_of(func, inst) != ANY => {
+            1 | 1 << region_of(func, inst)
+        }
         _ => all_or_nothing(effects),
     }
 }
@@ -188,8 +192,8 @@ impl Memory {
     }
 
     /// Something that is no plain access: it may write all regions.
-    pub fn effect(&mut self, data: &InstData) {
-        self.bump(all_or_nothing(data.opcode.row().effects));
+    pub fn effect(&mut self, func: &Function, inst: Value) {
+        self.bump(writes(func, inst));
     }
 
     /// The result of an equal instruction that was passed before: one that may trap, but reads no memory.

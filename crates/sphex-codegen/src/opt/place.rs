@@ -15,10 +15,15 @@
 //!     further ones in a block that dominates the last one too, at last in ever shallower ones; never above `earliest`,
 //!     the deepest block that something it is computed from stands in. Without that, a chain of values each of which is
 //!     used in its own side block would be copied whole into each.
+//! I6. A constant field behind the vmctx is loaded again behind every call instead of living across it, where it would be
+//!     spilled and reloaded at each use: what `memo` has of it is used only where no call may lie between ([`epochs`]).
+//!     Fields are exempt from I5: they are computed from nothing but fields, two deep.
 //!
 //! The textbook (Click, "Global code motion", PLDI 1995) schedules early, late, then picks the shallowest loop on the
 //! dominator path in between, and needs a common ancestor of all uses. Walking the tree once and asking for values where
 //! they are used is linear, sinks what one side of a branch needs to that side, and copies where two sides need it.
+
+mod epochs;
 
 use sphex_entity::EntityRef;
 use sphex_ir::flow::{Cfg, Dominators, Loops};
@@ -61,6 +66,11 @@ pub struct Scratch {
     local: Vec<Value>,
     /// Nodes to place, and the depth of the block to place each in or above.
     pending: Vec<(Value, usize)>,
+    epochs: epochs::Epochs,
+    /// The epoch of the current point.
+    epoch: u32,
+    /// The epoch of what `memo` has (I6).
+    memo_epoch: Vec<u32>,
 }
 
 /// What became of an instruction that there was before the pass.
@@ -72,14 +82,17 @@ enum State {
     Floating,
     /// It floated and has been given a place.
     Used,
+    /// The same two for a field (I6).
+    FloatingField,
+    UsedField,
 }
 
 /// A block on the path from the entry to the current one.
 #[derive(Debug)]
 struct OpenBlock {
     block: Block,
-    /// Nodes computed here (I1).
-    computed: Vec<Value>,
+    /// Nodes computed here (I1), and what `memo` had of each before.
+    computed: Vec<(Value, Value, u32)>,
     /// Instructions to put before the terminator (I3).
     hoisted: Vec<Value>,
 }
@@ -128,15 +141,22 @@ fn is_cheap(func: &Function, inst: Value) -> bool {
 
 impl Scratch {
     fn prepare(&mut self, func: &Function) {
+        let vmctx = epochs::vmctx(func);
         self.state.clear();
         self.state.extend(func.insts.iter().map(|(value, data)| match data.opcode {
             Opcode::BlockParam | Opcode::Projection | Opcode::Alias => State::Listed,
+            Opcode::Load if func.block_of[value].is_none() && epochs::is_field(func, vmctx, value) => {
+                State::FloatingField
+            }
             _ if func.block_of[value].is_none() => State::Floating,
             _ => State::Listed,
         }));
+        self.epochs.compute(func, &self.cfg, &self.loops);
         self.origin.clear();
         self.memo.clear();
         self.memo.resize(func.insts.len(), Value::NONE);
+        self.memo_epoch.clear();
+        self.memo_epoch.resize(func.insts.len(), 0);
         self.places.clear();
         self.places.resize(func.insts.len(), Places { count: 0, earliest: 0, last: Block::NONE });
         self.depth.clear();
@@ -155,6 +175,7 @@ impl Scratch {
         self.open.push(OpenBlock { block, computed: Vec::new(), hoisted: Vec::new() });
         let listed = core::mem::take(&mut func.blocks[block].insts);
         let mut out = Vec::with_capacity(listed.len() * 2);
+        self.epoch = self.epochs.at_entry(block);
         let mut uses = Vec::new();
         for inst in listed {
             uses.clear();
@@ -169,6 +190,9 @@ impl Scratch {
                 let mut next = uses.iter();
                 func.map_uses(inst, |v| next.next().copied().unwrap_or(v));
             }
+            if epochs::is_call(func, inst) {
+                self.epoch = epochs::behind(inst);
+            }
             out.push(inst);
         }
         func.blocks[block].insts = out;
@@ -179,10 +203,14 @@ impl Scratch {
 
     fn close(&mut self, func: &mut Function) {
         let Some(open) = self.open.pop() else { return };
-        for node in open.computed {
+        for (node, before, epoch) in open.computed.into_iter().rev() {
             // It may have been given a shallower place since.
-            if self.memo[node.index()].expand().is_some_and(|at| func.block_of[at] == open.block) {
-                self.memo[node.index()] = Value::NONE;
+            if self.memo[node.index()].expand().is_none_or(|at| func.block_of[at] == open.block) {
+                let depth = before.expand().map(|at| self.depth_of(func, at));
+                let valid =
+                    depth.and_then(|d| self.open.get(d)).is_some_and(|o| o.block == func.block_of[before]);
+                self.memo[node.index()] = if valid { before } else { Value::NONE };
+                self.memo_epoch[node.index()] = epoch;
             }
         }
         let insts = &mut func.blocks[open.block].insts;
@@ -220,7 +248,9 @@ impl Scratch {
 
     /// Makes `value` computed at the current point, whose block's list so far is `out`.
     fn demand(&mut self, func: &mut Function, value: Value, out: &mut Vec<Value>) -> Value {
-        if let Some(at) = self.available(func, value) {
+        if let Some(at) = self.available(func, value)
+            && func.definition(at).is_none_or(|(inst, _)| self.is_current(self.node(inst)))
+        {
             return at;
         }
         let mut pending = core::mem::take(&mut self.pending);
@@ -258,7 +288,19 @@ impl Scratch {
     /// Whether a floating node is computed in the open block of this depth or above.
     fn is_computed(&self, func: &Function, node: Value, level: usize) -> bool {
         let at = self.memo[node.index()].expand();
-        at.is_some_and(|at| level + 1 == self.open.len() || self.depth_of(func, at) <= level)
+        at.is_some_and(|at| match level + 1 == self.open.len() {
+            true => self.is_current(node),
+            false => self.depth_of(func, at) <= level,
+        })
+    }
+
+    fn is_field(&self, node: Value) -> bool {
+        matches!(self.state[node.index()], State::FloatingField | State::UsedField)
+    }
+
+    /// Whether what `memo` has of a node may be used at the current point (I6).
+    fn is_current(&self, node: Value) -> bool {
+        !self.is_field(node) || self.memo_epoch[node.index()] == self.epoch
     }
 
     fn depth_of(&self, func: &Function, value: Value) -> usize {
@@ -269,7 +311,7 @@ impl Scratch {
     fn level(&self, func: &Function, node: Value, level: usize) -> usize {
         let Places { count, earliest, last } = self.places[node.index()];
         let cold = func.blocks[self.open[level].block].cold;
-        if count < COPIES[usize::from(cold)] || is_local(func.insts[node].opcode) {
+        if count < COPIES[usize::from(cold)] || is_local(func.insts[node].opcode) || self.is_field(node) {
             return level;
         }
         let above = self.open.partition_point(|open| self.dominators.dominates(open.block, last));
@@ -281,10 +323,11 @@ impl Scratch {
     fn give_place(&mut self, func: &mut Function, node: Value, level: usize, out: &mut Vec<Value>) {
         let mut operands: smallvec::SmallVec<[Value; 4]> =
             func.operands(node).into_iter().map(|v| self.available(func, v).unwrap_or(v)).collect();
-        let at = if self.state[node.index()] == State::Used {
+        let used = if self.is_field(node) { State::UsedField } else { State::Used };
+        let at = if self.state[node.index()] == used {
             self.copy(func, node)
         } else {
-            self.state[node.index()] = State::Used;
+            self.state[node.index()] = used;
             node
         };
         if self.places[node.index()].count == 0 {
@@ -304,7 +347,9 @@ impl Scratch {
         }
         let mut next = operands.iter();
         func.map_uses(at, |v| next.next().copied().unwrap_or(v));
+        let before = (node, self.memo[node.index()], self.memo_epoch[node.index()]);
         self.memo[node.index()] = at;
+        self.memo_epoch[node.index()] = self.epoch;
         func.block_of[at] = self.open[target].block;
         let places = &mut self.places[node.index()];
         places.count = places.count.saturating_add(1);
@@ -317,7 +362,7 @@ impl Scratch {
         if is_local(func.insts[at].opcode) {
             self.local.push(node);
         } else {
-            self.open[target].computed.push(node);
+            self.open[target].computed.push(before);
         }
     }
 
@@ -343,11 +388,12 @@ impl Scratch {
         let def_depth = |v: &Value| self.depth_of(func, *v);
         let earliest = operands.iter().filter(|v| !is_constant(func, **v)).map(def_depth).max().unwrap_or(0);
         let class = func.type_of(node).is_float() as usize;
-        let cheap = is_cheap(func, node);
+        let (cheap, field) = (is_cheap(func, node), self.is_field(node));
         while let Some(l) = self.loops.innermost(self.open[target].block) {
             let header = self.depth[self.loops.get(l).header.index()] as usize;
             let count = &mut self.hoisted_out_of[l.index()][class];
-            if header == 0 || earliest >= header || cheap && *count >= HOISTED_LIMIT[class] {
+            let full = cheap && *count >= HOISTED_LIMIT[class];
+            if header == 0 || earliest >= header || full || field && self.epochs.calls_in(l) {
                 break;
             }
             *count = count.saturating_add(1);

@@ -201,7 +201,7 @@ impl Scratch {
                     return Fate::Drop;
                 }
             }
-            _ => self.memory.effect(&data),
+            _ => self.memory.effect(func, inst),
         }
         Fate::Keep
     }

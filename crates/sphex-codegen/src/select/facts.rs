@@ -243,10 +243,11 @@ impl Nearest {
     /// How far a load above everything passed so far may go.
     fn limit(&self, func: &Function, load: Value) -> u32 {
         let flags = func.flags(load);
-        let stack = func.insts[load].opcode == Opcode::StackLoad;
-        let written = match (flags.readonly && !stack, flags.region) {
+        let opcode = func.insts[load].opcode;
+        let (stack, atomic) = (opcode == Opcode::StackLoad, opcode == Opcode::AtomicLoad);
+        let written = match (flags.readonly && !stack && !atomic, flags.region) {
             (true, _) => NEVER,
-            (_, region) if stack || region.is_none() => self.effect,
+            (_, region) if stack || atomic || region.is_none() => self.effect,
             (_, region) => self.write.min(self.region.get(&region).copied().unwrap_or(NEVER)),
         };
         match load_trap(func, load) {

@@ -223,7 +223,7 @@ impl Lower<'_> {
     pub(super) fn load_operand(&mut self, value: Value) -> Option<(Amode, Option<TrapCode>)> {
         let value = self.select.resolve(value);
         let data = self.data(value);
-        if !self.unique || !matches!(data.opcode, Opcode::Load | Opcode::StackLoad) {
+        if !self.unique || !matches!(data.opcode, Opcode::Load | Opcode::StackLoad | Opcode::AtomicLoad) {
             return None;
         }
         if self.is_big_endian(value) || !self.select.sink(value) {
@@ -238,6 +238,10 @@ impl Lower<'_> {
         match data.opcode {
             Opcode::StackLoad => (Amode::slot(Slot::from_u32(data.a), data.offset()), None),
             Opcode::StackStore => (Amode::slot(Slot::from_u32(data.b), data.offset()), None),
+            Opcode::AtomicLoad => {
+                let address = self.arg(inst, 0);
+                (self.amode(address, 0), self.select.func.flags(inst).trap)
+            }
             _ => {
                 let address = match data.opcode {
                     Opcode::Store | Opcode::Istore8 | Opcode::Istore16 | Opcode::Istore32 => {

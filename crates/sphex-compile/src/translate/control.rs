@@ -217,7 +217,9 @@ impl Translator<'_, '_, '_> {
     fn interruption_check(&mut self) {
         let store = self.vmctx_field(types::I64, vmctx::header::STORE);
         let flags = self.trusted(super::context::Part::Limit);
-        let limit = self.b.load(Opcode::Load, types::I64, flags, store, vmctx::store::LIMIT as i32);
+        let word = self.offset(store, vmctx::store::LIMIT);
+        // Atomic, for someone else writes it: an ordinary load would be known from the loop outside.
+        let limit = self.b.atomic_load(types::I64, flags, word);
         let ones = self.b.iconst(types::I64, -1);
         let hit = self.b.icmp(IntCC::Eq, limit, ones);
         self.b.trapnz(hit, super::tables::trap_code(Trap::Interrupt));
