@@ -51,6 +51,9 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
 
 /// The module in a file.
 pub fn module(engine: &Engine, file: &Path, allow_precompiled: bool) -> Result<Module> {
+    if allow_precompiled && is_artifact_file(file) {
+        return crate::os::deserialize_file(engine, file);
+    }
     let bytes = read(file)?;
     let name = file.display();
     match kind(&bytes) {
@@ -62,6 +65,14 @@ pub fn module(engine: &Engine, file: &Path, allow_precompiled: bool) -> Result<M
         ))),
         kind => check(file, kind).and_then(|()| compile(engine, file, &bytes)),
     }
+}
+
+/// Is it an ordinary file, which can be mapped, with the magic of an artifact?
+fn is_artifact_file(file: &Path) -> bool {
+    let mut magic = [0; 4];
+    let is_elf =
+        |mut file: fs::File| file.metadata()?.is_file().then(|| file.read_exact(&mut magic)).transpose();
+    fs::File::open(file).and_then(is_elf).is_ok_and(|read| read.is_some()) && kind(&magic) == Kind::Artifact
 }
 
 /// The bytes of a module to compile.

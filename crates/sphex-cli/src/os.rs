@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -22,6 +23,12 @@ static CAME: AtomicI32 = AtomicI32::new(0);
 pub fn deserialize(engine: &Engine, bytes: &[u8]) -> sphex::Result<Module> {
     // SAFETY: `--allow-precompiled` is the user's word that a Sphex compiler made these bytes.
     unsafe { Module::deserialize(engine, bytes) }
+}
+
+/// Maps an artifact that the user said to trust.
+pub fn deserialize_file(engine: &Engine, file: &Path) -> crate::exit::Result<Module> {
+    // SAFETY: as for `deserialize`; who changes the file while it runs breaks that word.
+    unsafe { Module::deserialize_file(engine, file) }.map_err(crate::engine::failure)
 }
 
 /// Calls a function of a CLIF file.

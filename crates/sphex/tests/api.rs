@@ -114,37 +114,38 @@ fn sixteen_parameters_and_results_cross_both_ways() {
 
 #[test]
 fn untyped_host_functions_have_any_signature() {
-    let engine = Engine::default();
-    let count = 40;
-    let types: Vec<ValType> =
-        (0..count).map(|i| [ValType::I32, ValType::F64, ValType::I64, ValType::F32][i % 4]).collect();
-    let list: String = types.iter().map(|ty| format!(" {ty}")).collect();
-    let gets: String = (0..count).map(|i| format!("(local.get {i})")).collect();
-    let wat = format!(
-        r#"(module (type $t (func (param{list}) (result{list}))) (import "h" "f" (func $f (type $t)))
+    for engine in engines() {
+        let count = 40;
+        let types: Vec<ValType> =
+            (0..count).map(|i| [ValType::I32, ValType::F64, ValType::I64, ValType::F32][i % 4]).collect();
+        let list: String = types.iter().map(|ty| format!(" {ty}")).collect();
+        let gets: String = (0..count).map(|i| format!("(local.get {i})")).collect();
+        let wat = format!(
+            r#"(module (type $t (func (param{list}) (result{list}))) (import "h" "f" (func $f (type $t)))
             (func (export "g") (type $t) {gets} (call $f)))"#
-    );
-    let module = Module::new(&engine, wat).unwrap();
-    let mut linker = Linker::new(&engine);
-    let ty = FuncType::new(types.clone(), types.clone());
-    linker
-        .func_new("h", "f", ty, |_: Caller<'_, ()>, params, results| {
-            results.clone_from_slice(params);
-            Ok(())
-        })
-        .unwrap();
-    let mut store = Store::new(&engine, ());
-    let instance = linker.instantiate(&mut store, &module).unwrap();
-    let params: Vec<Val> = (0..count)
-        .map(|i| match types[i] {
-            ValType::I32 => Val::I32(i as i32 - 9),
-            ValType::I64 => Val::I64(i as i64 - 9),
-            ValType::F32 => Val::F32((i as f32).to_bits()),
-            _ => Val::F64((i as f64).to_bits()),
-        })
-        .collect();
-    let results = instance.get_func(&mut store, "g").unwrap().call_values(&mut store, &params).unwrap();
-    assert_eq!(format!("{results:?}"), format!("{params:?}"));
+        );
+        let module = Module::new(&engine, wat).unwrap();
+        let mut linker = Linker::new(&engine);
+        let ty = FuncType::new(types.clone(), types.clone());
+        linker
+            .func_new("h", "f", ty, |_: Caller<'_, ()>, params, results| {
+                results.clone_from_slice(params);
+                Ok(())
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let params: Vec<Val> = (0..count)
+            .map(|i| match types[i] {
+                ValType::I32 => Val::I32(i as i32 - 9),
+                ValType::I64 => Val::I64(i as i64 - 9),
+                ValType::F32 => Val::F32((i as f32).to_bits()),
+                _ => Val::F64((i as f64).to_bits()),
+            })
+            .collect();
+        let results = instance.get_func(&mut store, "g").unwrap().call_values(&mut store, &params).unwrap();
+        assert_eq!(format!("{results:?}"), format!("{params:?}"));
+    }
 }
 
 #[test]
@@ -221,27 +222,33 @@ fn memories_grow_and_stay_in_bounds() {
 
 #[test]
 fn limits_are_kept() {
-    let engine = Engine::default();
-    let mut store = Store::new(&engine, ());
-    store.set_limits(Limits { memory_bytes: 2 << 16, table_elements: 10, instances: 2, ..Limits::default() });
-    let instance = instantiate(
-        &mut store,
-        r#"(module (memory 1) (table $t 5 funcref)
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        store.set_limits(Limits {
+            memory_bytes: 2 << 16,
+            table_elements: 10,
+            instances: 2,
+            ..Limits::default()
+        });
+        let instance = instantiate(
+            &mut store,
+            r#"(module (memory 1) (table $t 5 funcref)
             (func (export "m") (param i32) (result i32) (memory.grow (local.get 0)))
             (func (export "t") (param i32) (result i32) (table.grow $t (ref.null func) (local.get 0))))"#,
-    );
-    let m = instance.get_typed_func::<i32, i32>(&mut store, "m").unwrap();
-    let t = instance.get_typed_func::<i32, i32>(&mut store, "t").unwrap();
-    assert_eq!((m.call(&mut store, 1).unwrap(), m.call(&mut store, 1).unwrap()), (1, -1));
-    assert_eq!((t.call(&mut store, 6).unwrap(), t.call(&mut store, 5).unwrap()), (-1, 5));
-    let big = Module::new(&engine, "(module (memory 3))").unwrap();
-    let error = Instance::new(&mut store, &big, &[]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Limit);
-    let small = Module::new(&engine, "(module)").unwrap();
-    let error = Instance::new(&mut store, &small, &[]).unwrap_err();
-    assert_eq!(error.to_string(), "more than 2 instances");
-    store.set_limits(Limits { memory_bytes: 2 << 16, trap_on_grow_failure: true, ..Limits::default() });
-    assert_eq!(m.call(&mut store, 1).unwrap_err().trap(), Some(Trap::AllocationTooLarge));
+        );
+        let m = instance.get_typed_func::<i32, i32>(&mut store, "m").unwrap();
+        let t = instance.get_typed_func::<i32, i32>(&mut store, "t").unwrap();
+        assert_eq!((m.call(&mut store, 1).unwrap(), m.call(&mut store, 1).unwrap()), (1, -1));
+        assert_eq!((t.call(&mut store, 6).unwrap(), t.call(&mut store, 5).unwrap()), (-1, 5));
+        let big = Module::new(&engine, "(module (memory 3))").unwrap();
+        let error = Instance::new(&mut store, &big, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
+        let small = Module::new(&engine, "(module)").unwrap();
+        let error = Instance::new(&mut store, &small, &[]).unwrap_err();
+        assert_eq!(error.to_string(), "more than 2 instances");
+        store.set_limits(Limits { memory_bytes: 2 << 16, trap_on_grow_failure: true, ..Limits::default() });
+        assert_eq!(m.call(&mut store, 1).unwrap_err().trap(), Some(Trap::AllocationTooLarge));
+    }
 }
 
 #[test]
@@ -301,78 +308,80 @@ fn tables_and_references() {
 
 #[test]
 fn globals_are_shared_between_instances_and_host() {
-    let engine = Engine::default();
-    let mut store = Store::new(&engine, ());
-    let ty = GlobalType { value: ValType::I64, mutable: true };
-    let global = Global::new(&mut store, ty, Val::I64(40)).unwrap();
-    let module = Module::new(
-        &engine,
-        r#"(module (import "h" "g" (global $g (mut i64))) (global (export "c") i32 (i32.const 3))
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        let ty = GlobalType { value: ValType::I64, mutable: true };
+        let global = Global::new(&mut store, ty, Val::I64(40)).unwrap();
+        let module = Module::new(
+            &engine,
+            r#"(module (import "h" "g" (global $g (mut i64))) (global (export "c") i32 (i32.const 3))
             (func (export "add") (global.set $g (i64.add (global.get $g) (i64.const 1)))))"#,
-    )
-    .unwrap();
-    let a = Instance::new(&mut store, &module, &[global.into()]).unwrap();
-    let b = Instance::new(&mut store, &module, &[global.into()]).unwrap();
-    for instance in [a, b] {
-        instance.get_typed_func::<(), ()>(&mut store, "add").unwrap().call(&mut store, ()).unwrap();
+        )
+        .unwrap();
+        let a = Instance::new(&mut store, &module, &[global.into()]).unwrap();
+        let b = Instance::new(&mut store, &module, &[global.into()]).unwrap();
+        for instance in [a, b] {
+            instance.get_typed_func::<(), ()>(&mut store, "add").unwrap().call(&mut store, ()).unwrap();
+        }
+        assert_eq!(global.get(&mut store).unwrap().i64(), Some(42));
+        let c = a.get_global(&mut store, "c").unwrap();
+        assert_eq!(c, a.get_global(&mut store, "c").unwrap());
+        assert_eq!(c.set(&mut store, Val::I32(4)).unwrap_err().to_string(), "the global is immutable");
+        assert_eq!(global.set(&mut store, Val::I32(4)).unwrap_err().kind(), ErrorKind::Type);
+        assert_eq!(c.get(&mut store).unwrap().i32(), Some(3));
     }
-    assert_eq!(global.get(&mut store).unwrap().i64(), Some(42));
-    let c = a.get_global(&mut store, "c").unwrap();
-    assert_eq!(c, a.get_global(&mut store, "c").unwrap());
-    assert_eq!(c.set(&mut store, Val::I32(4)).unwrap_err().to_string(), "the global is immutable");
-    assert_eq!(global.set(&mut store, Val::I32(4)).unwrap_err().kind(), ErrorKind::Type);
-    assert_eq!(c.get(&mut store).unwrap().i32(), Some(3));
 }
 
 #[test]
 fn link_errors_say_what_was_expected_and_found() {
-    let engine = Engine::default();
-    let mut store = Store::new(&engine, ());
-    let mut linker = Linker::new(&engine);
-    linker.func_wrap("env", "Print", |_: i32| ()).unwrap();
-    let memory = Memory::new(&mut store, PAGE).unwrap();
-    linker.define(&mut store, "env", "memory", memory).unwrap();
-    let text = |linker: &Linker<()>, store: &mut Store<()>, wat: &str| {
-        let module = Module::new(&engine, wat).unwrap();
-        let error = linker.instantiate(store, &module).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Link);
-        error.to_string()
-    };
-    assert_eq!(
-        text(&linker, &mut store, r#"(module (import "env" "print" (func (param i32))))"#),
-        "unknown import: `env::print` (function (i32) -> ()) is not defined; did you mean `Print`?"
-    );
-    assert_eq!(
-        text(&linker, &mut store, r#"(module (import "wasi" "x" (global i32)))"#),
-        "unknown import: `wasi::x` (global i32) is not defined; there is no `wasi`, only: env"
-    );
-    assert_eq!(
-        text(&linker, &mut store, r#"(module (import "env" "Print" (func (param i64))))"#),
-        "incompatible import type for `env::Print`: expected function (i64) -> (), found function (i32) -> ()"
-    );
-    assert_eq!(
-        text(&linker, &mut store, r#"(module (import "env" "memory" (memory 2)))"#),
-        "incompatible import type for `env::memory`: expected memory 2.., found memory 1..3"
-    );
-    assert_eq!(
-        text(&linker, &mut store, r#"(module (import "env" "memory" (memory 1 2)))"#),
-        "incompatible import type for `env::memory`: expected memory 1..2, found memory 1..3"
-    );
-    assert_eq!(
-        linker.func_wrap("env", "Print", || ()).unwrap_err().to_string(),
-        "`env::Print` is defined twice"
-    );
-    linker.allow_shadowing(true).func_wrap("env", "Print", |_: i64| ()).unwrap();
-    let module = Module::new(
-        &engine,
-        r#"(module (import "env" "Print" (func (param i64))) (import "x" "y" (func $y (result i32)))
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap("env", "Print", |_: i32| ()).unwrap();
+        let memory = Memory::new(&mut store, PAGE).unwrap();
+        linker.define(&mut store, "env", "memory", memory).unwrap();
+        let text = |linker: &Linker<()>, store: &mut Store<()>, wat: &str| {
+            let module = Module::new(&engine, wat).unwrap();
+            let error = linker.instantiate(store, &module).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Link);
+            error.to_string()
+        };
+        assert_eq!(
+            text(&linker, &mut store, r#"(module (import "env" "print" (func (param i32))))"#),
+            "unknown import: `env::print` (function (i32) -> ()) is not defined; did you mean `Print`?"
+        );
+        assert_eq!(
+            text(&linker, &mut store, r#"(module (import "wasi" "x" (global i32)))"#),
+            "unknown import: `wasi::x` (global i32) is not defined; there is no `wasi`, only: env"
+        );
+        assert_eq!(
+            text(&linker, &mut store, r#"(module (import "env" "Print" (func (param i64))))"#),
+            "incompatible import type for `env::Print`: expected function (i64) -> (), found function (i32) -> ()"
+        );
+        assert_eq!(
+            text(&linker, &mut store, r#"(module (import "env" "memory" (memory 2)))"#),
+            "incompatible import type for `env::memory`: expected memory 2.., found memory 1..3"
+        );
+        assert_eq!(
+            text(&linker, &mut store, r#"(module (import "env" "memory" (memory 1 2)))"#),
+            "incompatible import type for `env::memory`: expected memory 1..2, found memory 1..3"
+        );
+        assert_eq!(
+            linker.func_wrap("env", "Print", || ()).unwrap_err().to_string(),
+            "`env::Print` is defined twice"
+        );
+        linker.allow_shadowing(true).func_wrap("env", "Print", |_: i64| ()).unwrap();
+        let module = Module::new(
+            &engine,
+            r#"(module (import "env" "Print" (func (param i64))) (import "x" "y" (func $y (result i32)))
             (func (export "run") (result i32) (call $y)))"#,
-    )
-    .unwrap();
-    linker.define_unknown_imports_as_traps(&module).unwrap();
-    let instance = linker.instantiate(&mut store, &module).unwrap();
-    let run = instance.get_typed_func::<(), i32>(&mut store, "run").unwrap();
-    assert_eq!(run.call(&mut store, ()).unwrap_err().to_string(), "unknown import: `x::y` was called");
+        )
+        .unwrap();
+        linker.define_unknown_imports_as_traps(&module).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let run = instance.get_typed_func::<(), i32>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, ()).unwrap_err().to_string(), "unknown import: `x::y` was called");
+    }
 }
 
 #[test]
@@ -429,82 +438,89 @@ fn a_segment_that_traps_leaves_earlier_ones() {
 
 #[test]
 fn misuse_is_an_error() {
-    let engine = Engine::default();
-    let (mut a, mut b) = (Store::new(&engine, ()), Store::new(&engine, ()));
-    let instance = instantiate(
-        &mut a,
-        r#"(module (memory (export "m") 1) (table (export "t") 1 funcref) (global (export "g") (mut funcref) (ref.null func))
+    for engine in engines() {
+        let (mut a, mut b) = (Store::new(&engine, ()), Store::new(&engine, ()));
+        let instance = instantiate(
+            &mut a,
+            r#"(module (memory (export "m") 1) (table (export "t") 1 funcref) (global (export "g") (mut funcref) (ref.null func))
             (func (export "f") (param funcref) (result i32) (i32.const 1)))"#,
-    );
-    let f = instance.get_func(&mut a, "f").unwrap();
-    let typed = f.typed::<Option<Func>, i32>(&a).unwrap();
-    let memory = instance.get_memory(&mut a, "m").unwrap();
-    let table = instance.get_table(&mut a, "t").unwrap();
-    let global = instance.get_global(&mut a, "g").unwrap();
-    let wrong = |error: Error| assert_eq!(error.kind(), ErrorKind::WrongStore, "{error}");
-    wrong(f.ty(&b).unwrap_err());
-    wrong(f.call_values(&mut b, &[Val::FuncRef(None)]).unwrap_err());
-    wrong(typed.call(&mut b, None).unwrap_err());
-    wrong(memory.size(&b).unwrap_err());
-    wrong(memory.data(&b).unwrap_err());
-    wrong(memory.data_mut(&mut b).unwrap_err());
-    wrong(memory.grow(&mut b, 1).unwrap_err());
-    wrong(table.get(&mut b, 0).unwrap_err());
-    wrong(table.set(&mut b, 0, Val::FuncRef(None)).unwrap_err());
-    wrong(global.get(&mut b).unwrap_err());
-    wrong(global.set(&mut b, Val::FuncRef(None)).unwrap_err());
-    wrong(instance.get_func(&mut b, "f").unwrap_err());
-    wrong(instance.exports(&mut b).unwrap_err());
-    wrong(instance.module(&b).unwrap_err());
-    assert!(instance.get_export(&mut b, "f").is_none());
-    let foreign = Func::wrap(&mut b, || ()).unwrap();
-    wrong(typed.call(&mut a, Some(foreign)).unwrap_err());
-    wrong(table.set(&mut a, 0, foreign.into()).unwrap_err());
-    wrong(global.set(&mut a, foreign.into()).unwrap_err());
-    let module = Module::new(&engine, r#"(module (import "" "" (func)))"#).unwrap();
-    wrong(Instance::new(&mut a, &module, &[foreign.into()]).unwrap_err());
-    assert_eq!(Instance::new(&mut a, &module, &[]).unwrap_err().to_string(), "expected 1 imports, found 0");
-    let other = Engine::default();
-    wrong(Instance::new(&mut Store::new(&other, ()), &module, &[]).unwrap_err());
-    let mut linker = Linker::new(&engine);
-    wrong(linker.define(&a, "x", "y", foreign).map(|_| ()).unwrap_err());
+        );
+        let f = instance.get_func(&mut a, "f").unwrap();
+        let typed = f.typed::<Option<Func>, i32>(&a).unwrap();
+        let memory = instance.get_memory(&mut a, "m").unwrap();
+        let table = instance.get_table(&mut a, "t").unwrap();
+        let global = instance.get_global(&mut a, "g").unwrap();
+        let wrong = |error: Error| assert_eq!(error.kind(), ErrorKind::WrongStore, "{error}");
+        wrong(f.ty(&b).unwrap_err());
+        wrong(f.call_values(&mut b, &[Val::FuncRef(None)]).unwrap_err());
+        wrong(typed.call(&mut b, None).unwrap_err());
+        wrong(memory.size(&b).unwrap_err());
+        wrong(memory.data(&b).unwrap_err());
+        wrong(memory.data_mut(&mut b).unwrap_err());
+        wrong(memory.grow(&mut b, 1).unwrap_err());
+        wrong(table.get(&mut b, 0).unwrap_err());
+        wrong(table.set(&mut b, 0, Val::FuncRef(None)).unwrap_err());
+        wrong(global.get(&mut b).unwrap_err());
+        wrong(global.set(&mut b, Val::FuncRef(None)).unwrap_err());
+        wrong(instance.get_func(&mut b, "f").unwrap_err());
+        wrong(instance.exports(&mut b).unwrap_err());
+        wrong(instance.module(&b).unwrap_err());
+        assert!(instance.get_export(&mut b, "f").is_none());
+        let foreign = Func::wrap(&mut b, || ()).unwrap();
+        wrong(typed.call(&mut a, Some(foreign)).unwrap_err());
+        wrong(table.set(&mut a, 0, foreign.into()).unwrap_err());
+        wrong(global.set(&mut a, foreign.into()).unwrap_err());
+        let module = Module::new(&engine, r#"(module (import "" "" (func)))"#).unwrap();
+        wrong(Instance::new(&mut a, &module, &[foreign.into()]).unwrap_err());
+        assert_eq!(
+            Instance::new(&mut a, &module, &[]).unwrap_err().to_string(),
+            "expected 1 imports, found 0"
+        );
+        let other = Engine::default();
+        wrong(Instance::new(&mut Store::new(&other, ()), &module, &[]).unwrap_err());
+        let mut linker = Linker::new(&engine);
+        wrong(linker.define(&a, "x", "y", foreign).map(|_| ()).unwrap_err());
 
-    let text = |error: Error| error.to_string();
-    assert_eq!(
-        text(f.typed::<i32, i32>(&a).unwrap_err()),
-        "type mismatch: expected function (i32) -> (i32), found function (funcref) -> (i32)"
-    );
-    assert_eq!(text(f.call_values(&mut a, &[]).unwrap_err()), "expected 1 arguments, found 0");
-    assert_eq!(
-        text(f.call(&mut a, &[Val::FuncRef(None)], &mut []).unwrap_err()),
-        "expected 1 places for results, found 0"
-    );
-    assert_eq!(
-        text(f.call_values(&mut a, &[Val::I32(1)]).unwrap_err()),
-        "argument 0: type mismatch: expected funcref, found i32"
-    );
-    assert_eq!(text(instance.get_func(&mut a, "x").unwrap_err()), "no export `x` (a function)");
-    assert_eq!(
-        text(instance.get_memory(&mut a, "f").unwrap_err()),
-        "export `f`: expected a memory, found function (funcref) -> (i32)"
-    );
-    let bad = Func::new(&mut a, FuncType::new([], [ValType::I32]), |_, _, results| {
-        results[0] = Val::I64(1);
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!(
-        text(bad.call_values(&mut a, &[]).unwrap_err()),
-        "a host function's result: type mismatch: expected i32, found i64"
-    );
-    assert_eq!(Module::new(&engine, "(module (func (result i32)))").unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(Module::new(&engine, b"\0asm\x01\0\0").unwrap_err().kind(), ErrorKind::Invalid);
-    let mut config = Config::new();
-    config.host.max_wasm_stack = 0;
-    assert_eq!(Engine::new(&config).unwrap_err().kind(), ErrorKind::Argument);
-    config = Config::new();
-    config.compile.options.push(("no_such_flag".into(), None));
-    assert_eq!(Engine::new(&config).unwrap_err().kind(), ErrorKind::Argument);
+        let text = |error: Error| error.to_string();
+        assert_eq!(
+            text(f.typed::<i32, i32>(&a).unwrap_err()),
+            "type mismatch: expected function (i32) -> (i32), found function (funcref) -> (i32)"
+        );
+        assert_eq!(text(f.call_values(&mut a, &[]).unwrap_err()), "expected 1 arguments, found 0");
+        assert_eq!(
+            text(f.call(&mut a, &[Val::FuncRef(None)], &mut []).unwrap_err()),
+            "expected 1 places for results, found 0"
+        );
+        assert_eq!(
+            text(f.call_values(&mut a, &[Val::I32(1)]).unwrap_err()),
+            "argument 0: type mismatch: expected funcref, found i32"
+        );
+        assert_eq!(text(instance.get_func(&mut a, "x").unwrap_err()), "no export `x` (a function)");
+        assert_eq!(
+            text(instance.get_memory(&mut a, "f").unwrap_err()),
+            "export `f`: expected a memory, found function (funcref) -> (i32)"
+        );
+        let bad = Func::new(&mut a, FuncType::new([], [ValType::I32]), |_, _, results| {
+            results[0] = Val::I64(1);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(
+            text(bad.call_values(&mut a, &[]).unwrap_err()),
+            "a host function's result: type mismatch: expected i32, found i64"
+        );
+        assert_eq!(
+            Module::new(&engine, "(module (func (result i32)))").unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
+        assert_eq!(Module::new(&engine, b"\0asm\x01\0\0").unwrap_err().kind(), ErrorKind::Invalid);
+        let mut config = Config::new();
+        config.host.max_wasm_stack = 0;
+        assert_eq!(Engine::new(&config).unwrap_err().kind(), ErrorKind::Argument);
+        config = Config::new();
+        config.compile.options.push(("no_such_flag".into(), None));
+        assert_eq!(Engine::new(&config).unwrap_err().kind(), ErrorKind::Argument);
+    }
 }
 
 #[test]
@@ -555,28 +571,29 @@ fn artifacts_round_trip_through_bytes_and_files() {
 
 #[test]
 fn nested_entries_share_the_store() {
-    let engine = Engine::default();
-    let module = Module::new(
-        &engine,
-        r#"(module (import "h" "again" (func $again (param i32) (result i32)))
+    for engine in engines() {
+        let module = Module::new(
+            &engine,
+            r#"(module (import "h" "again" (func $again (param i32) (result i32)))
             (func (export "f") (param i32) (result i32)
                 (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 1))
                     (else (i32.add (call $again (i32.sub (local.get 0) (i32.const 1))) (i32.const 1))))))"#,
-    )
-    .unwrap();
-    let mut linker: Linker<u32> = Linker::new(&engine);
-    linker
-        .func_wrap("h", "again", |mut caller: Caller<'_, u32>, n: i32| -> Result<i32> {
-            *caller.data_mut() += 1;
-            let instance = caller.instance().ok_or_else(|| Error::msg("no instance"))?;
-            let f = instance.get_typed_func::<i32, i32>(&mut caller, "f")?;
-            let mut context = caller.as_context_mut();
-            f.call(&mut context, n)
-        })
+        )
         .unwrap();
-    let mut store = Store::new(&engine, 0);
-    let instance = linker.instantiate(&mut store, &module).unwrap();
-    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
-    assert_eq!(f.call(&mut store, 100).unwrap(), 101);
-    assert_eq!(*store.data(), 100);
+        let mut linker: Linker<u32> = Linker::new(&engine);
+        linker
+            .func_wrap("h", "again", |mut caller: Caller<'_, u32>, n: i32| -> Result<i32> {
+                *caller.data_mut() += 1;
+                let instance = caller.instance().ok_or_else(|| Error::msg("no instance"))?;
+                let f = instance.get_typed_func::<i32, i32>(&mut caller, "f")?;
+                let mut context = caller.as_context_mut();
+                f.call(&mut context, n)
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, 0);
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        assert_eq!(f.call(&mut store, 100).unwrap(), 101);
+        assert_eq!(*store.data(), 100);
+    }
 }

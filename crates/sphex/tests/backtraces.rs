@@ -201,8 +201,8 @@ fn after_a_tail_call() {
     }
 }
 
-/// Made by hand with clang from `dwarf/inlined.c`, which says how.
-const INLINED: &[u8] = include_bytes!("dwarf/inlined.wasm");
+/// Made by hand with clang from `tests/cli/inlined.c`, which says how.
+const INLINED: &[u8] = include_bytes!("../../../tests/cli/inlined.wasm");
 
 #[test]
 fn two_inlines_deep_with_files_and_lines() {

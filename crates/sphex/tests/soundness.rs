@@ -82,39 +82,40 @@ fn a_linker_gives_nothing_to_another_engine() {
 
 #[test]
 fn handles_of_another_store_are_refused() {
-    let engine = Engine::default();
-    let mut a = Store::new(&engine, ());
-    let mut b = Store::new(&engine, ());
-    let wat = r#"(module (memory (export "m") 1) (table (export "t") 1 funcref)
+    for engine in engines() {
+        let mut a = Store::new(&engine, ());
+        let mut b = Store::new(&engine, ());
+        let wat = r#"(module (memory (export "m") 1) (table (export "t") 1 funcref)
         (func (export "f") (param funcref) (result funcref) (local.get 0)))"#;
-    let module = Module::new(&engine, wat).unwrap();
-    let mine = Instance::new(&mut a, &module, &[]).unwrap();
-    let other = Instance::new(&mut b, &module, &[]).unwrap();
-    let wrong = |result: Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::WrongStore);
-    let f = mine.get_func(&mut a, "f").unwrap();
-    let typed = f.typed::<Option<Func>, Option<Func>>(&a).unwrap();
-    let theirs = other.get_func(&mut b, "f").unwrap();
-    let typed_theirs = theirs.typed::<Option<Func>, Option<Func>>(&b).unwrap();
-    // The handle, and a handle among the arguments, of every kind of call.
-    wrong(f.call(&mut b, &[Val::FuncRef(None)], &mut [Val::FuncRef(None)]));
-    wrong(f.call(&mut a, &[Val::FuncRef(Some(theirs))], &mut [Val::FuncRef(None)]));
-    wrong(typed.call(&mut b, None).map(drop));
-    wrong(typed_theirs.call(&mut b, Some(f)).map(drop));
-    let table = mine.get_table(&mut a, "t").unwrap();
-    wrong(table.set(&mut a, 0, theirs.into()));
-    wrong(table.set(&mut b, 0, theirs.into()));
-    let ty = TableType { element: RefType::Func, minimum: 1, maximum: None, table64: false };
-    wrong(Table::new(&mut a, ty, theirs.into()).map(drop));
-    // A host function that returns a function of another store.
-    let leak = Func::wrap(&mut a, move || Some(theirs)).unwrap();
-    wrong(leak.call(&mut a, &[], &mut [Val::FuncRef(None)]));
-    let ty = FuncType::new([], [ValType::FuncRef]);
-    let leak = Func::new(&mut a, ty, move |_, _, results| {
-        results[0] = theirs.into();
-        Ok(())
-    });
-    wrong(leak.unwrap().call(&mut a, &[], &mut [Val::FuncRef(None)]));
-    assert_eq!(typed.call(&mut a, Some(f)).unwrap(), Some(f));
+        let module = Module::new(&engine, wat).unwrap();
+        let mine = Instance::new(&mut a, &module, &[]).unwrap();
+        let other = Instance::new(&mut b, &module, &[]).unwrap();
+        let wrong = |result: Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::WrongStore);
+        let f = mine.get_func(&mut a, "f").unwrap();
+        let typed = f.typed::<Option<Func>, Option<Func>>(&a).unwrap();
+        let theirs = other.get_func(&mut b, "f").unwrap();
+        let typed_theirs = theirs.typed::<Option<Func>, Option<Func>>(&b).unwrap();
+        // The handle, and a handle among the arguments, of every kind of call.
+        wrong(f.call(&mut b, &[Val::FuncRef(None)], &mut [Val::FuncRef(None)]));
+        wrong(f.call(&mut a, &[Val::FuncRef(Some(theirs))], &mut [Val::FuncRef(None)]));
+        wrong(typed.call(&mut b, None).map(drop));
+        wrong(typed_theirs.call(&mut b, Some(f)).map(drop));
+        let table = mine.get_table(&mut a, "t").unwrap();
+        wrong(table.set(&mut a, 0, theirs.into()));
+        wrong(table.set(&mut b, 0, theirs.into()));
+        let ty = TableType { element: RefType::Func, minimum: 1, maximum: None, table64: false };
+        wrong(Table::new(&mut a, ty, theirs.into()).map(drop));
+        // A host function that returns a function of another store.
+        let leak = Func::wrap(&mut a, move || Some(theirs)).unwrap();
+        wrong(leak.call(&mut a, &[], &mut [Val::FuncRef(None)]));
+        let ty = FuncType::new([], [ValType::FuncRef]);
+        let leak = Func::new(&mut a, ty, move |_, _, results| {
+            results[0] = theirs.into();
+            Ok(())
+        });
+        wrong(leak.unwrap().call(&mut a, &[], &mut [Val::FuncRef(None)]));
+        assert_eq!(typed.call(&mut a, Some(f)).unwrap(), Some(f));
+    }
 }
 
 /// Everything may be dropped but the store.
@@ -181,33 +182,69 @@ fn memories_grow_and_move_under_running_wasm() {
 /// A panic passes through nested wasm, and leaves a store that works.
 #[test]
 fn panics_unwind_nested_entries() {
-    let engine = Engine::default();
-    let module = Module::new(
+    for engine in engines() {
+        let module = Module::new(
         &engine,
         r#"(module (import "h" "f" (func $f (param i32))) (func (export "g") (param i32) (call $f (local.get 0))))"#,
     )
     .unwrap();
-    let mut linker: Linker<u32> = Linker::new(&engine);
-    linker
-        .func_wrap("h", "f", |mut caller: Caller<'_, u32>, n: i32| -> Result<()> {
-            *caller.data_mut() += 1;
-            match n {
-                0 => panic!("at the bottom"),
-                100 => Ok(()),
-                n => {
-                    let instance = caller.instance().ok_or_else(|| Error::msg("no instance"))?;
-                    instance.get_typed_func::<i32, ()>(&mut caller, "g")?.call(&mut caller, n - 1)
+        let mut linker: Linker<u32> = Linker::new(&engine);
+        linker
+            .func_wrap("h", "f", |mut caller: Caller<'_, u32>, n: i32| -> Result<()> {
+                *caller.data_mut() += 1;
+                match n {
+                    0 => panic!("at the bottom"),
+                    100 => Ok(()),
+                    n => {
+                        let instance = caller.instance().ok_or_else(|| Error::msg("no instance"))?;
+                        instance.get_typed_func::<i32, ()>(&mut caller, "g")?.call(&mut caller, n - 1)
+                    }
                 }
-            }
-        })
-        .unwrap();
-    let mut store = Store::new(&engine, 0);
-    let instance = linker.instantiate(&mut store, &module).unwrap();
-    let g = instance.get_typed_func::<i32, ()>(&mut store, "g").unwrap();
-    for round in 1..4 {
-        let call = std::panic::AssertUnwindSafe(|| g.call(&mut store, 5));
-        assert!(std::panic::catch_unwind(call).is_err());
-        g.call(&mut store, 100).unwrap();
-        assert_eq!(*store.data(), round * 7);
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, 0);
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let g = instance.get_typed_func::<i32, ()>(&mut store, "g").unwrap();
+        for round in 1..4 {
+            let call = std::panic::AssertUnwindSafe(|| g.call(&mut store, 5));
+            assert!(std::panic::catch_unwind(call).is_err());
+            g.call(&mut store, 100).unwrap();
+            assert_eq!(*store.data(), round * 7);
+        }
+    }
+}
+
+/// A host function of one store runs another store, whose wasm traps; then its own wasm goes on, and traps too.
+#[test]
+fn stores_run_inside_each_other() {
+    for engine in engines() {
+        let wat = r#"(module (import "h" "f" (func $f (param i32) (result i32))) (memory 1)
+            (func $inside (export "g") (param i32) (result i32)
+                (i32.add (call $f (local.get 0)) (i32.load (local.get 0)))))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let mut linker: Linker<Option<Box<Store<()>>>> = Linker::new(&engine);
+        let mut inner: Linker<()> = Linker::new(&engine);
+        inner.func_wrap("h", "f", |x: i32| x).unwrap();
+        let again = module.clone();
+        let nested = move |mut caller: Caller<'_, Option<Box<Store<()>>>>, n: i32| -> Result<i32> {
+            let mut store = caller.data_mut().take().ok_or_else(|| Error::msg("no store"))?;
+            let instance = inner.instantiate(&mut *store, &again)?;
+            let g = instance.get_typed_func::<i32, i32>(&mut *store, "g")?;
+            let error = g.call(&mut *store, -1).unwrap_err();
+            assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
+            assert_eq!(error.backtrace().unwrap().frames().len(), 1);
+            let value = g.call(&mut *store, n.max(0))?;
+            *caller.data_mut() = Some(store);
+            Ok(value)
+        };
+        linker.func_wrap("h", "f", nested).unwrap();
+        let mut store = Store::new(&engine, Some(Box::new(Store::new(&engine, ()))));
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let g = instance.get_typed_func::<i32, i32>(&mut store, "g").unwrap();
+        assert_eq!(g.call(&mut store, 40).unwrap(), 40);
+        let error = g.call(&mut store, -1).unwrap_err();
+        assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
+        assert_eq!(error.backtrace().unwrap().frames().len(), 1);
+        assert_eq!(g.call(&mut store, 7).unwrap(), 7);
     }
 }

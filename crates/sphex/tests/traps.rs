@@ -140,37 +140,38 @@ fn backtraces_cross_the_host() {
 
 #[test]
 fn host_errors_keep_what_they_are() {
-    let engine = Engine::default();
-    let module = Module::new(
+    for engine in engines() {
+        let module = Module::new(
         &engine,
         r#"(module (import "h" "f" (func $f (param i32) (result i32))) (func (export "g") (param i32) (result i32)
             (call $f (local.get 0))))"#,
     )
     .unwrap();
-    let mut linker: Linker<()> = Linker::new(&engine);
-    linker
-        .func_wrap("h", "f", |n: i32| -> Result<i32> {
-            match n {
-                0 => Err(Error::exit(42)),
-                1 => Err("x".parse::<i32>().unwrap_err().into()),
-                2 => Err(Trap::HeapMisaligned.into()),
-                3 => panic!("the host panics"),
-                n => Ok(n),
-            }
-        })
-        .unwrap();
-    let mut store = Store::new(&engine, ());
-    let instance = linker.instantiate(&mut store, &module).unwrap();
-    let g = instance.get_typed_func::<i32, i32>(&mut store, "g").unwrap();
-    let exit = g.call(&mut store, 0).unwrap_err();
-    assert_eq!((exit.kind(), exit.exit_code()), (ErrorKind::Exit, Some(42)));
-    let parse = g.call(&mut store, 1).unwrap_err();
-    assert!(parse.downcast_ref::<std::num::ParseIntError>().is_some());
-    assert!(parse.downcast::<std::num::ParseIntError>().is_ok());
-    assert_eq!(g.call(&mut store, 2).unwrap_err().trap(), Some(Trap::HeapMisaligned));
-    let payload = catch_unwind(AssertUnwindSafe(|| g.call(&mut store, 3))).unwrap_err();
-    assert_eq!(payload.downcast_ref::<&str>(), Some(&"the host panics"));
-    assert_eq!(g.call(&mut store, 4).unwrap(), 4);
+        let mut linker: Linker<()> = Linker::new(&engine);
+        linker
+            .func_wrap("h", "f", |n: i32| -> Result<i32> {
+                match n {
+                    0 => Err(Error::exit(42)),
+                    1 => Err("x".parse::<i32>().unwrap_err().into()),
+                    2 => Err(Trap::HeapMisaligned.into()),
+                    3 => panic!("the host panics"),
+                    n => Ok(n),
+                }
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let g = instance.get_typed_func::<i32, i32>(&mut store, "g").unwrap();
+        let exit = g.call(&mut store, 0).unwrap_err();
+        assert_eq!((exit.kind(), exit.exit_code()), (ErrorKind::Exit, Some(42)));
+        let parse = g.call(&mut store, 1).unwrap_err();
+        assert!(parse.downcast_ref::<std::num::ParseIntError>().is_some());
+        assert!(parse.downcast::<std::num::ParseIntError>().is_ok());
+        assert_eq!(g.call(&mut store, 2).unwrap_err().trap(), Some(Trap::HeapMisaligned));
+        let payload = catch_unwind(AssertUnwindSafe(|| g.call(&mut store, 3))).unwrap_err();
+        assert_eq!(payload.downcast_ref::<&str>(), Some(&"the host panics"));
+        assert_eq!(g.call(&mut store, 4).unwrap(), 4);
+    }
 }
 
 const RECURSE: &str = r#"(module (import "h" "host" (func $host (param i32) (result i32)))
@@ -232,106 +233,110 @@ fn stack_overflow_is_a_trap_on_every_stack() {
 
 #[test]
 fn a_host_function_at_the_limit_still_works() {
-    let engine = Engine::default();
-    let (mut store, instance) = recursing(&engine);
-    let g = instance.get_typed_func::<i32, i32>(&mut store, "g").unwrap();
-    // Deeper and deeper until the host's nested call finds no stack, which it says by returning.
-    assert!(g.call(&mut store, i32::MAX).unwrap() > 1000);
+    for engine in engines() {
+        let (mut store, instance) = recursing(&engine);
+        let g = instance.get_typed_func::<i32, i32>(&mut store, "g").unwrap();
+        // Deeper and deeper until the host's nested call finds no stack, which it says by returning.
+        assert!(g.call(&mut store, i32::MAX).unwrap() > 1000);
+    }
 }
 
 #[test]
 fn interruption_stops_loops_and_recursion() {
-    let engine = Engine::default();
-    let wat = r#"(module (func (export "f") (param i32)
+    for engine in engines() {
+        let wat = r#"(module (func (export "f") (param i32)
         (if (local.get 0) (then (loop $outer (loop $l (br $l)) (br $outer))))))"#;
-    let (mut store, f) = function::<i32, ()>(&engine, wat, "f");
-    let handle = store.interrupt_handle();
-    let done = Arc::new(AtomicBool::new(false));
-    let thread = {
-        let (handle, done) = (handle.clone(), done.clone());
-        std::thread::spawn(move || {
-            while !done.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(5));
-                handle.interrupt();
-            }
-        })
-    };
-    let error = f.call(&mut store, 1).unwrap_err();
-    done.store(true, Ordering::Relaxed);
-    thread.join().unwrap();
-    assert_eq!(error.trap(), Some(Trap::Interrupt));
-    // One that comes while nothing runs stops the next call, once.
-    handle.interrupt();
-    assert_eq!(f.call(&mut store, 1).unwrap_err().trap(), Some(Trap::Interrupt));
-    f.call(&mut store, 0).unwrap();
-    drop(store);
-    handle.interrupt();
+        let (mut store, f) = function::<i32, ()>(&engine, wat, "f");
+        let handle = store.interrupt_handle();
+        let done = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (handle, done) = (handle.clone(), done.clone());
+            std::thread::spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                    handle.interrupt();
+                }
+            })
+        };
+        let error = f.call(&mut store, 1).unwrap_err();
+        done.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        assert_eq!(error.trap(), Some(Trap::Interrupt));
+        // One that comes while nothing runs stops the next call, once.
+        handle.interrupt();
+        assert_eq!(f.call(&mut store, 1).unwrap_err().trap(), Some(Trap::Interrupt));
+        f.call(&mut store, 0).unwrap();
+        drop(store);
+        handle.interrupt();
+    }
 }
 
 #[test]
 fn stores_run_on_many_threads() {
-    let engine = Engine::default();
-    let module = Module::new(
-        &engine,
-        r#"(module (memory 1) (func (export "f") (param i32) (result i32)
+    for engine in engines() {
+        let module = Module::new(
+            &engine,
+            r#"(module (memory 1) (func (export "f") (param i32) (result i32)
             (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (local.get 0)))
             (i32.load (i32.mul (i32.load (i32.const 0)) (i32.const 4)))))"#,
-    )
-    .unwrap();
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let (engine, module) = (engine.clone(), module.clone());
-            std::thread::spawn(move || {
-                for _ in 0..20 {
-                    let mut store = Store::new(&engine, ());
-                    let instance = Instance::new(&mut store, &module, &[]).unwrap();
-                    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
-                    for _ in 0..50 {
-                        f.call(&mut store, 1).unwrap();
+        )
+        .unwrap();
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (engine, module) = (engine.clone(), module.clone());
+                std::thread::spawn(move || {
+                    for _ in 0..20 {
+                        let mut store = Store::new(&engine, ());
+                        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+                        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+                        for _ in 0..50 {
+                            f.call(&mut store, 1).unwrap();
+                        }
+                        assert_eq!(
+                            f.call(&mut store, 1 << 20).unwrap_err().trap(),
+                            Some(Trap::MemoryOutOfBounds)
+                        );
+                        // Modules come and go while others trap.
+                        let (mut other, g) =
+                            function::<(), ()>(&engine, "(module (func (export \"g\") unreachable))", "g");
+                        assert_eq!(g.call(&mut other, ()).unwrap_err().trap(), Some(Trap::Unreachable));
                     }
-                    assert_eq!(
-                        f.call(&mut store, 1 << 20).unwrap_err().trap(),
-                        Some(Trap::MemoryOutOfBounds)
-                    );
-                    // Modules come and go while others trap.
-                    let (mut other, g) =
-                        function::<(), ()>(&engine, "(module (func (export \"g\") unreachable))", "g");
-                    assert_eq!(g.call(&mut other, ()).unwrap_err().trap(), Some(Trap::Unreachable));
-                }
+                })
             })
-        })
-        .collect();
-    for thread in threads {
-        thread.join().unwrap();
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
     }
 }
 
 #[test]
 fn a_store_moves_between_threads() {
-    let engine = Engine::default();
-    let (mut store, f) = function::<i32, i32>(
-        &engine,
-        "(module (func (export \"f\") (param i32) (result i32) (i32.div_u (i32.const 6) (local.get 0))))",
-        "f",
-    );
-    for _ in 0..3 {
-        store = std::thread::spawn(move || {
-            assert_eq!(f.call(&mut store, 2).unwrap(), 3);
-            assert_eq!(f.call(&mut store, 0).unwrap_err().trap(), Some(Trap::IntegerDivisionByZero));
-            store
-        })
-        .join()
-        .unwrap();
+    for engine in engines() {
+        let (mut store, f) = function::<i32, i32>(
+            &engine,
+            "(module (func (export \"f\") (param i32) (result i32) (i32.div_u (i32.const 6) (local.get 0))))",
+            "f",
+        );
+        for _ in 0..3 {
+            store = std::thread::spawn(move || {
+                assert_eq!(f.call(&mut store, 2).unwrap(), 3);
+                assert_eq!(f.call(&mut store, 0).unwrap_err().trap(), Some(Trap::IntegerDivisionByZero));
+                store
+            })
+            .join()
+            .unwrap();
+        }
     }
 }
 
 #[test]
 fn tail_calls_between_instances_come_home() {
-    let engine = Engine::default();
-    let mut store = Store::new(&engine, ());
-    let wat = |other: &str, name: &str, global: i64| {
-        format!(
-            r#"(module (import "" "t" (table 2 funcref)) (type $t (func (param i64) (result i64)))
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        let wat = |other: &str, name: &str, global: i64| {
+            format!(
+                r#"(module (import "" "t" (table 2 funcref)) (type $t (func (param i64) (result i64)))
                 (global $g i64 (i64.const {global}))
                 (func $f (export "f") (param i64) (result i64)
                     (if (result i64) (i64.eqz (local.get 0)) (then (global.get $g))
@@ -339,27 +344,29 @@ fn tail_calls_between_instances_come_home() {
                 (elem (offset (i32.const {name})) $f)
                 (func (export "run") (param i64) (result i64)
                     (i64.add (i64.mul (call $f (local.get 0)) (i64.const 1000)) (global.get $g))))"#
-        )
-    };
-    let ty = sphex::TableType { element: sphex::RefType::Func, minimum: 2, maximum: None, table64: false };
-    let table = sphex::Table::new(&mut store, ty, Val::FuncRef(None)).unwrap();
-    let a = Module::new(&engine, wat("1", "0", 3)).unwrap();
-    let b = Module::new(&engine, wat("0", "1", 5)).unwrap();
-    let a = Instance::new(&mut store, &a, &[table.into()]).unwrap();
-    let b = Instance::new(&mut store, &b, &[table.into()]).unwrap();
-    for (instance, own, other) in [(a, 3, 5), (b, 5, 3)] {
-        let run = instance.get_typed_func::<i64, i64>(&mut store, "run").unwrap();
-        assert_eq!(run.call(&mut store, 10_000_001).unwrap(), other * 1000 + own);
-        assert_eq!(run.call(&mut store, 10_000_000).unwrap(), own * 1000 + own);
+            )
+        };
+        let ty =
+            sphex::TableType { element: sphex::RefType::Func, minimum: 2, maximum: None, table64: false };
+        let table = sphex::Table::new(&mut store, ty, Val::FuncRef(None)).unwrap();
+        let a = Module::new(&engine, wat("1", "0", 3)).unwrap();
+        let b = Module::new(&engine, wat("0", "1", 5)).unwrap();
+        let a = Instance::new(&mut store, &a, &[table.into()]).unwrap();
+        let b = Instance::new(&mut store, &b, &[table.into()]).unwrap();
+        for (instance, own, other) in [(a, 3, 5), (b, 5, 3)] {
+            let run = instance.get_typed_func::<i64, i64>(&mut store, "run").unwrap();
+            assert_eq!(run.call(&mut store, 10_000_001).unwrap(), other * 1000 + own);
+            assert_eq!(run.call(&mut store, 10_000_000).unwrap(), own * 1000 + own);
+        }
     }
 }
 
 #[test]
 fn ten_million_references_pass_in_bounded_memory() {
-    let engine = Engine::default();
-    let module = Module::new(
-        &engine,
-        r#"(module (import "h" "make" (func $make (param i32) (result externref)))
+    for engine in engines() {
+        let module = Module::new(
+            &engine,
+            r#"(module (import "h" "make" (func $make (param i32) (result externref)))
             (import "h" "use" (func $use (param externref externref) (result i32)))
             (table $t 1 externref) (global $g (mut externref) (ref.null extern))
             (func (export "run") (param i32) (result i32)
@@ -374,33 +381,34 @@ fn ten_million_references_pass_in_bounded_memory() {
                     (br_if $l (local.get 0)))
                 (i32.add (local.get $sum)
                     (call $use (table.get $t (i32.const 0)) (global.get $g)))))"#,
-    )
-    .unwrap();
-    let mut linker: Linker<i64> = Linker::new(&engine);
-    let value = |reference: &Option<ExternRef>| {
-        reference.as_ref().and_then(|r| r.downcast_ref::<i32>().copied()).unwrap_or(i32::MIN)
-    };
-    linker.func_wrap("h", "make", |n: i32| Some(ExternRef::new(n))).unwrap();
-    linker
-        .func_wrap(
-            "h",
-            "use",
-            move |mut caller: Caller<'_, i64>, a: Option<ExternRef>, b: Option<ExternRef>| {
-                let live = caller.as_context_mut().externref_count() as i64;
-                *caller.data_mut() = (*caller.data()).max(live);
-                value(&a).wrapping_mul(3).wrapping_add(value(&b))
-            },
         )
         .unwrap();
-    let mut store = Store::new(&engine, 0);
-    let instance = linker.instantiate(&mut store, &module).unwrap();
-    let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
-    let n: i32 = 10_000_000;
-    let mut expected = 2000i32.wrapping_mul(3).wrapping_add(3000);
-    for i in 1..=n {
-        expected = expected.wrapping_add(3000i32.wrapping_add(i));
+        let mut linker: Linker<i64> = Linker::new(&engine);
+        let value = |reference: &Option<ExternRef>| {
+            reference.as_ref().and_then(|r| r.downcast_ref::<i32>().copied()).unwrap_or(i32::MIN)
+        };
+        linker.func_wrap("h", "make", |n: i32| Some(ExternRef::new(n))).unwrap();
+        linker
+            .func_wrap(
+                "h",
+                "use",
+                move |mut caller: Caller<'_, i64>, a: Option<ExternRef>, b: Option<ExternRef>| {
+                    let live = caller.as_context_mut().externref_count() as i64;
+                    *caller.data_mut() = (*caller.data()).max(live);
+                    value(&a).wrapping_mul(3).wrapping_add(value(&b))
+                },
+            )
+            .unwrap();
+        let mut store = Store::new(&engine, 0);
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
+        let n: i32 = 10_000_000;
+        let mut expected = 2000i32.wrapping_mul(3).wrapping_add(3000);
+        for i in 1..=n {
+            expected = expected.wrapping_add(3000i32.wrapping_add(i));
+        }
+        assert_eq!(run.call(&mut store, n).unwrap(), expected);
+        assert!(*store.data() < 100_000, "{} references at once", store.data());
+        assert!(store.externref_count() < 100_000);
     }
-    assert_eq!(run.call(&mut store, n).unwrap(), expected);
-    assert!(*store.data() < 100_000, "{} references at once", store.data());
-    assert!(store.externref_count() < 100_000);
 }
