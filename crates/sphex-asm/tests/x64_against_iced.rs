@@ -429,6 +429,23 @@ fn compare_features(ours: FeatureSet, instruction: &Instruction) -> Result<(), S
     if ours == theirs { Ok(()) } else { Err(format!("features {ours}, not {theirs}")) }
 }
 
+/// One case, of the row and with the operands that these bytes choose: the fuzz target `encode`.
+#[allow(dead_code, reason = "the fuzz workspace includes this file")]
+pub fn check_bytes(bytes: &[u8]) -> Result<usize, String> {
+    let number = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let mut random = Random(bytes.iter().fold(0xcbf2_9ce4_8422_2325, number));
+    let mut checker = Checker::new();
+    let rows: Vec<RowId> = RowId::all().collect();
+    let id = rows[random.below(rows.len() as u64) as usize];
+    let variants = variants(id);
+    let variant = variants[random.below(variants.len() as u64) as usize];
+    let mut seen = Seen::default();
+    for _ in 0..16 {
+        checker.check(id, variant, &mut random, &mut seen)?;
+    }
+    Ok(seen.cases)
+}
+
 #[test]
 fn every_row_disassembles_to_itself() {
     let mut checker = Checker::new();

@@ -300,7 +300,8 @@ pub struct MemFlags {
     pub can_move: bool,
     /// Byte order.
     pub endian: Endian,
-    /// The part of memory accessed: accesses of different regions do not alias; [`Region::NONE`] aliases with all.
+    /// The part of memory accessed: accesses of different regions do not alias; [`Region::NONE`] aliases with all. Stack
+    /// slots are a region of their own: an access with a region touches none.
     pub region: Region,
 }
 

@@ -1,0 +1,14 @@
+//! Encoder against disassembler.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fn checked(answer: Result<usize, String>) {
+    if let Err(what) = answer {
+        panic!("{what}");
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    checked(sphex_fuzz::encode::check_bytes(bytes));
+});

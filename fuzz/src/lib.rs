@@ -1,0 +1,17 @@
+//! Fuzz targets of Sphex. Each is a function here, a libfuzzer binary in `fuzz_targets/`, and a seeded test in `tests/`.
+//! Files that `crates/sphex/tests` includes as well name each other by `crate::`.
+
+pub mod clif;
+pub mod compile;
+pub mod differential;
+/// Random rows of the x86-64 table, encoded, against an independent disassembler.
+#[allow(dead_code, reason = "a seeded test of its crate, of which one function is the target")]
+#[path = "../../crates/sphex-asm/tests/x64_against_iced.rs"]
+pub mod encode;
+pub mod generate;
+pub mod modules;
+pub mod observe;
+pub mod peer;
+pub mod random;
+pub mod seeded;
+pub mod world;
