@@ -17,7 +17,8 @@ const WAT: &str = r#"(module
 
 fn engines() -> Vec<Engine> {
     let mut engines = Vec::new();
-    for (optimize, inlining, interruption) in [(true, true, true), (true, false, false), (false, false, true)] {
+    for (optimize, inlining, interruption) in [(true, true, true), (true, false, false), (false, false, true)]
+    {
         let mut config = Config::new();
         config.compile.fuel = true;
         config.compile.optimize = optimize;
