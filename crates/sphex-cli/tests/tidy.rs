@@ -33,9 +33,13 @@ const LAYERS: &[(&str, &[&str])] = &[
 const BANNED: &[&str] =
     &["wasmtime", "cranelift", "wasmer", "wasmi", "wasi-common", "wiggle", "pulley", "winch"];
 
-/// Files that may hold `unsafe` code, by prefix.
-const UNSAFE_ROOMS: &[&str] =
-    &["crates/sphex/src/vm", "crates/sphex-artifact/src/read/cast.rs", "crates/sphex-cli/src/os.rs"];
+/// Files that may hold `unsafe` code, by prefix. `jit.rs` hands its caller's promise on: `Jit::call` is unsafe itself.
+const UNSAFE_ROOMS: &[&str] = &[
+    "crates/sphex/src/vm",
+    "crates/sphex/src/jit.rs",
+    "crates/sphex-artifact/src/read/cast.rs",
+    "crates/sphex-cli/src/os.rs",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace root exists")
@@ -106,7 +110,8 @@ fn no_peer_is_in_the_lock_file() {
 fn unsafe_stands_only_in_its_rooms() {
     for file in source_files() {
         let relative = file.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
-        let in_tests = relative.contains("/tests/");
+        // Tests and examples call what embedders call, `unsafe fn`s too.
+        let in_tests = relative.contains("/tests/") || relative.contains("/examples/");
         if in_tests || UNSAFE_ROOMS.iter().any(|room| relative.starts_with(room)) {
             continue;
         }
