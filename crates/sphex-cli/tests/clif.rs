@@ -1,7 +1,8 @@
 //! `sphex clif test` over the repository's own files and, where it is present, the shared corpus.
 //!
 //! Which corpus files wait for what stands in `tests/suite-manifest.tsv`. A file that waits must still fail, so that the
-//! list cannot grow stale; a file that the list does not have is an error.
+//! list cannot grow stale; a file that the list does not have is an error. Of a file marked `part` the functions without
+//! what its row names are run.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ fn corpus_trials(root: &Path, corpus: &Path) -> Vec<Trial> {
         let reason = reason.to_string();
         trials.push(match status {
             "pass" => Trial::test(format!("{SUITE}/{name}"), move || passes(&file)),
+            "part" => Trial::test(format!("{SUITE}/{name} (without {reason})"), move || {
+                passes_without(&file, &reason)
+            }),
             "skip" => Trial::test(format!("{SUITE}/{name} (waits: {reason})"), move || waits(&file)),
             _ => Trial::test(format!("{SUITE}/{name}"), move || {
                 Err("expected a row `pass` or `skip` in tests/suite-manifest.tsv, found none".into())
@@ -93,6 +97,56 @@ fn passes(file: &Path) -> Result<(), Failed> {
         (true, _) => Ok(()),
         (false, text) => Err(text.into()),
     }
+}
+
+/// Runs a copy of the file that has only the functions whose text, calls included, does not name what is left out; and
+/// those that call no function left out. The whole file must still fail.
+fn passes_without(file: &Path, what: &str) -> Result<(), Failed> {
+    waits(file)?;
+    let text = std::fs::read_to_string(file)?;
+    let (part, kept) = without(&text, what);
+    if kept == 0 {
+        return Err(format!("no function is without {what}: make its row `skip`").into());
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clif-part");
+    std::fs::create_dir_all(&folder)?;
+    let copy = folder.join(file.file_name().unwrap_or_default());
+    std::fs::write(&copy, part)?;
+    passes(&copy)
+}
+
+/// The header and the functions without `what`, and how many those are.
+fn without(text: &str, what: &str) -> (String, usize) {
+    // A function, the comments behind it included, ends where the next begins.
+    let mut starts: Vec<usize> = text
+        .match_indices("function ")
+        .map(|(at, _)| at)
+        .filter(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n')
+        .collect();
+    starts.push(text.len());
+    let mut parts: Vec<&str> = starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+    let name =
+        |part: &str| part["function ".len()..].split(['(', ' ']).next().unwrap_or_default().to_string();
+    let mut dropped: Vec<String> = Vec::new();
+    loop {
+        let lost = |part: &&str| {
+            let code = part.split('\n').filter(|line| !line.starts_with(';') || line.starts_with("; run"));
+            let code = code.collect::<Vec<_>>().join("\n");
+            names(&code, what) || dropped.iter().any(|name| code.contains(&format!("{name}(")))
+        };
+        let Some(at) = parts.iter().position(lost) else { break };
+        dropped.push(name(parts.remove(at)));
+    }
+    (text[..starts[0]].to_string() + &parts.concat(), parts.len())
+}
+
+/// Whether the text names `what`; of SIMD, whether it has the type of a vector.
+fn names(code: &str, what: &str) -> bool {
+    let vector = |word: &str| {
+        let lanes = word.strip_prefix(['i', 'f']).and_then(|rest| rest.split_once('x'));
+        lanes.is_some_and(|(bits, lanes)| bits.parse::<u16>().is_ok() && lanes.parse::<u16>().is_ok())
+    };
+    if what == "SIMD" { code.split(|c: char| !c.is_alphanumeric()).any(vector) } else { code.contains(what) }
 }
 
 fn waits(file: &Path) -> Result<(), Failed> {
