@@ -26,7 +26,7 @@ use sphex_asm::x64::{RowId, Variant, op};
 use sphex_entity::EntityRef;
 
 /// A join with more edges takes its parameters through slots.
-pub const MANY_PREDECESSORS: usize = 1024;
+pub const MANY_PREDECESSORS: usize = 2048;
 
 const NONE: u32 = u32::MAX;
 
@@ -164,11 +164,15 @@ impl<'f> Rewrite<'f> {
             };
             let args = core::mem::take(&mut self.func.successor_args[k]);
             let mut values = Vec::with_capacity(args.range().len());
-            for at in args.range() {
-                values.push(self.here(block, self.func.vregs[at]));
+            for (at, param) in args.range().zip(params.range()) {
+                let (arg, param) = (self.func.vregs[at], self.func.vregs[param]);
+                // A parameter that a loop passes on is in its slot.
+                if arg != param {
+                    values.push((param, self.here(block, arg)));
+                }
             }
-            for (at, value) in params.range().zip(values) {
-                self.store(value, self.func.vregs[at]);
+            for (param, value) in values {
+                self.store(value, param);
             }
         }
     }

@@ -3,16 +3,16 @@
 //! Compiles each module on one thread and prints, for classes of body size and for the whole, the CPU nanoseconds a byte
 //! of the code section that each phase takes, then the bodies that cost most. CPU time of the thread, so that a busy
 //! machine disturbs little; the module is walked twice, and the second walk counts. `FILE@INDEX` compiles only that
-//! function, fifty times, for a profiler to look at.
+//! function, fifty times, for a profiler to look at; `FILE%THREADS` compiles to an artifact, with that many threads.
 
 use sphex_codegen::frame;
-use sphex_codegen::opt::place;
+use sphex_codegen::opt;
 use sphex_codegen::pipeline;
 use sphex_compile::{Settings, Translation, WASM_NAMESPACE, translate_module};
 use std::collections::HashMap;
 use std::time::Duration;
 
-const PHASES: [&str; 5] = ["translate", "place", "select", "allocate+emit", "all"];
+const PHASES: [&str; 5] = ["translate", "optimize", "select", "allocate+emit", "all"];
 const CLASSES: [(&str, usize); 5] = [
     ("< 1 KB", 1 << 10),
     ("1-10 KB", 10 << 10),
@@ -36,6 +36,10 @@ fn cpu() -> f64 {
 
 fn main() {
     for arg in std::env::args().skip(1) {
+        if let Some((path, threads)) = arg.rsplit_once('%') {
+            whole(path, threads.parse().ok());
+            continue;
+        }
         let (path, only) = match arg.rsplit_once('@') {
             Some((path, index)) => (path, index.parse().ok()),
             None => (&*arg, None),
@@ -48,35 +52,54 @@ fn main() {
     }
 }
 
+/// Compiles to an artifact; prints wall and CPU seconds and the most memory taken.
+fn whole(path: &str, threads: Option<usize>) {
+    let Ok(wasm) = std::fs::read(path) else { return eprintln!("{path}: cannot be read") };
+    let process = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(now.tv_sec as u64, now.tv_nsec as u32).as_secs_f64()
+    };
+    let mut settings = Settings { threads, ..Settings::default() };
+    settings.codegen.verify = false;
+    let (start, cpu) = (std::time::Instant::now(), process());
+    let bytes = sphex_compile::compile_module(&wasm, &settings).map(|artifact| artifact.len());
+    let (wall, cpu) = (start.elapsed().as_secs_f64(), process() - cpu);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("");
+    println!("{path}: {bytes:?} bytes, {wall:.2} s, {cpu:.2} s of CPU, {peak}");
+}
+
 /// Compiles one function fifty times.
 fn repeat(wasm: &[u8], index: u32) {
     let mut settings = Settings::default();
     settings.codegen.verify = false;
+    settings.codegen.opt_level = sphex_codegen::settings::OptLevel::None; // it is called here
     let translation = match sphex_compile::translate_function(wasm, index, &settings) {
         Ok(translation) => translation,
         Err(error) => return eprintln!("{error}"),
     };
-    let (mut scratch, mut ctx) = (place::Scratch::default(), pipeline::Context::new());
+    let (mut scratch, mut ctx) = (opt::Scratch::default(), pipeline::Context::new());
     let mut best = f64::MAX;
     for round in 0..50 {
         let mut func = translation.func.clone();
         let start = cpu();
-        place::place(&mut func, &mut scratch);
+        let _ = opt::optimize(&mut func, &mut scratch, |_, _| Ok::<(), ()>(()));
         match pipeline::compile(&mut func, &settings.codegen, &mut ctx) {
             Ok(code) if round == 0 => println!(
-                "{} blocks, {} values, {} machine instructions, {} virtual registers, {} bytes",
+                "{} blocks, {} values, {} machine instructions, {} virtual registers, {} bytes, {:?}",
                 func.layout.len(),
                 func.insts.len(),
                 ctx.machine.insts.len(),
                 ctx.machine.vreg_count(),
                 code.code.len(),
+                code.steps,
             ),
             Ok(_) => {}
             Err(error) => return eprintln!("{error}"),
         }
         best = best.min(cpu() - start);
     }
-    println!("function {index}: {:.2} ms from placement on", best * 1e3);
+    println!("function {index}: {:.2} ms from the optimizer on", best * 1e3);
 }
 
 fn report(path: &str, wasm: &[u8]) {
@@ -149,8 +172,9 @@ fn body_sizes(wasm: &[u8]) -> HashMap<u32, usize> {
 fn measure(wasm: &[u8], sizes: &HashMap<u32, usize>) -> (f64, Vec<(u32, Cost)>) {
     let mut settings = Settings { threads: Some(1), ..Settings::default() };
     settings.codegen.verify = false;
+    settings.codegen.opt_level = sphex_codegen::settings::OptLevel::None; // it is called here
     let (mut before, mut costs) = (0.0, Vec::new());
-    let (mut scratch, mut ctx) = (place::Scratch::default(), pipeline::Context::new());
+    let (mut scratch, mut ctx) = (opt::Scratch::default(), pipeline::Context::new());
     for _ in 0..2 {
         costs.clear();
         let mut last = cpu();
@@ -163,7 +187,7 @@ fn measure(wasm: &[u8], sizes: &HashMap<u32, usize>) -> (f64, Vec<(u32, Cost)>) 
                 last = translated;
             }
             debug_assert_eq!(func.name, sphex_ir::ExternalName::user(WASM_NAMESPACE, index));
-            place::place(&mut func, &mut scratch);
+            let _ = opt::optimize(&mut func, &mut scratch, |_, _| Ok::<(), ()>(()));
             let placed = cpu();
             let compiled = pipeline::select(&mut func, &settings.codegen, &mut ctx).and_then(|placement| {
                 let selected = cpu();

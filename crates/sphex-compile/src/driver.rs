@@ -24,6 +24,9 @@ type Result<T> = std::result::Result<T, CompileError>;
 #[cfg(feature = "parallel")]
 const PARALLEL_BYTES: usize = 32 << 10;
 
+/// A thread's memory is given back after a body of more bytes.
+const LARGE_BODY: usize = 64 << 10;
+
 /// What one thread keeps between functions.
 #[derive(Default)]
 struct Worker {
@@ -48,8 +51,7 @@ fn compile(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
     look_ahead(&mut info, settings);
     let inputs =
         each(&info, settings, |worker, position| compile_function(&info, settings, position, worker))?;
-    let linked = link::link(target, &inputs)?;
-    drop(inputs);
+    let linked = link::link(target, inputs)?;
     let mut data = Vec::new();
     images::lay_out(&mut info.module, &info.segments, target.page(), &mut data);
     let names = names(&info);
@@ -78,7 +80,7 @@ pub fn compile_functions(functions: Vec<(String, Function)>, settings: &Settings
         names.push(Name { module: 0, function: index, name });
     }
     module.funcrefs = inputs.len() as u32;
-    let linked = link::link(target, &inputs)?;
+    let linked = link::link(target, inputs)?;
     let description = Description { modules: vec![module], bodies: Vec::new() };
     finish(Kind::Functions, settings, &description, &linked, &names, &[], &[])
 }
@@ -219,6 +221,7 @@ where
     Ok(found)
 }
 
+/// Largest bodies first, so that no thread ends long after the others; each takes the next that is left.
 #[cfg(feature = "parallel")]
 fn all<W: Default + Send, T: Send>(
     info: &ModuleInfo<'_>,
@@ -228,32 +231,64 @@ fn all<W: Default + Send, T: Send>(
 ) -> Vec<Option<Result<T>>> {
     use rayon::prelude::*;
     let bytes: usize = info.bodies.iter().map(|body| body.bytes.as_bytes().len()).sum();
-    let run = || (0..count).into_par_iter().map_init(W::default, &one).collect();
+    if settings.threads == Some(1) || bytes < PARALLEL_BYTES {
+        return sequential(info, count, one);
+    }
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_key(|&position| std::cmp::Reverse(info.bodies[position].bytes.as_bytes().len()));
+    let next = AtomicUsize::new(0);
+    let share = |_| {
+        let (mut worker, mut found) = (W::default(), Vec::new());
+        while let Some(&position) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            found.push((position, one(&mut worker, position)));
+            renew(&mut worker, info, position);
+        }
+        found
+    };
+    let run = || {
+        let shares = (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).map(share);
+        let mut results: Vec<Option<Result<T>>> = std::iter::repeat_with(|| None).take(count).collect();
+        for (position, result) in shares.collect::<Vec<_>>().into_iter().flatten() {
+            results[position] = result;
+        }
+        results
+    };
     match settings.threads {
-        Some(1) => sequential(count, one),
-        _ if bytes < PARALLEL_BYTES => sequential(count, one),
         None => run(),
         Some(threads) => match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
             Ok(pool) => pool.install(run),
-            Err(_) => sequential(count, one),
+            Err(_) => sequential(info, count, one),
         },
     }
 }
 
 #[cfg(not(feature = "parallel"))]
 fn all<W: Default, T>(
-    _: &ModuleInfo<'_>,
+    info: &ModuleInfo<'_>,
     _: &Settings,
     count: usize,
     one: impl Fn(&mut W, usize) -> Option<Result<T>>,
 ) -> Vec<Option<Result<T>>> {
-    sequential(count, one)
+    sequential(info, count, one)
 }
 
 fn sequential<W: Default, T>(
+    info: &ModuleInfo<'_>,
     count: usize,
     one: impl Fn(&mut W, usize) -> Option<Result<T>>,
 ) -> Vec<Option<Result<T>>> {
     let mut worker = W::default();
-    (0..count).map(|position| one(&mut worker, position)).collect()
+    let mut results = Vec::with_capacity(count);
+    for position in 0..count {
+        results.push(one(&mut worker, position));
+        renew(&mut worker, info, position);
+    }
+    results
+}
+
+/// The memory that a large body took is not kept for the small ones.
+fn renew<W: Default>(worker: &mut W, info: &ModuleInfo<'_>, position: usize) {
+    if info.bodies[position].bytes.as_bytes().len() > LARGE_BODY {
+        *worker = W::default();
+    }
 }

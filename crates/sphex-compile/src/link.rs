@@ -47,23 +47,33 @@ type Result<T> = std::result::Result<T, CompileError>;
 /// Filler between functions: breakpoints.
 const FILLER: u8 = 0xcc;
 
-/// Links functions, in ascending order of their indices.
-pub(crate) fn link(target: Target, inputs: &[Input]) -> Result<Linked> {
-    let mut linked = Linked::default();
-    let (mut starts, mut constants) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
-    for input in inputs {
-        starts.push(append(&mut linked.text, &input.code.code, input.code.alignment, FILLER)?);
-        constants.push(append(&mut linked.rodata, &input.code.constants, input.code.constants_alignment, 0)?);
+/// Links functions, in ascending order of their indices. Each is let go when it has been copied.
+pub(crate) fn link(target: Target, inputs: Vec<Input>) -> Result<Linked> {
+    let (mut text, mut rodata) = (0, 0);
+    let mut places = Vec::with_capacity(inputs.len());
+    for Input { code, .. } in &inputs {
+        let start = reserve(&mut text, code.code.len(), code.alignment)?;
+        places.push((start, reserve(&mut rodata, code.constants.len(), code.constants_alignment)?));
     }
-    let by_name: FxHashMap<&ExternalName, u32> =
-        inputs.iter().map(|input| &input.name).zip(starts.iter().copied()).collect();
-    let mut eh_frame = EhFrame::new(TextLayout::new(target, linked.text.len(), 0).eh_frame as i64);
-    for (input, &start) in inputs.iter().zip(&starts) {
+    let by_name: FxHashMap<ExternalName, u32> =
+        inputs.iter().zip(&places).map(|(input, &(start, _))| (input.name.clone(), start)).collect();
+    let mut eh_frame = EhFrame::new(TextLayout::new(target, text, 0).eh_frame as i64);
+    for (input, &(start, _)) in inputs.iter().zip(&places) {
         eh_frame.add(u64::from(start), input.code.code.len() as u64, &input.code.unwind);
     }
-    linked.eh_frame = if inputs.is_empty() { Vec::new() } else { eh_frame.finish() };
-    let layout = TextLayout::new(target, linked.text.len(), linked.eh_frame.len());
-    for ((input, &start), &constants) in inputs.iter().zip(&starts).zip(&constants) {
+    let eh_frame = if inputs.is_empty() { Vec::new() } else { eh_frame.finish() };
+    let layout = TextLayout::new(target, text, eh_frame.len());
+    let mut linked = Linked {
+        text: Vec::with_capacity(text),
+        rodata: Vec::with_capacity(rodata),
+        eh_frame,
+        ..Linked::default()
+    };
+    for (input, (start, constants)) in inputs.into_iter().zip(places) {
+        linked.text.resize(start as usize, FILLER);
+        linked.text.extend_from_slice(&input.code.code);
+        linked.rodata.resize(constants as usize, 0);
+        linked.rodata.extend_from_slice(&input.code.constants);
         for relocation in &input.code.relocations {
             let to = match relocation.target {
                 RelocationTarget::Constant(offset) => {
@@ -79,7 +89,7 @@ pub(crate) fn link(target: Target, inputs: &[Input]) -> Result<Linked> {
                 CompileError::Artifact(format!("a reference that cannot be resolved in {}", input.name))
             })?;
         }
-        linked.add_records(input, start);
+        linked.add_records(&input, start);
     }
     Ok(linked)
 }
@@ -89,15 +99,14 @@ fn unresolved(name: Option<&ExternalName>) -> CompileError {
     CompileError::Artifact(format!("nothing is named {name}"))
 }
 
-/// Appends bytes at this alignment; gives where.
-fn append(to: &mut Vec<u8>, bytes: &[u8], alignment: u32, filler: u8) -> Result<u32> {
-    let start = to.len().next_multiple_of(alignment.max(1) as usize);
-    if start + bytes.len() > i32::MAX as usize {
-        return Err(CompileError::Artifact("more than 2 GiB of code".to_owned()));
+/// Makes room for so many bytes at this alignment behind `end`; gives where.
+fn reserve(end: &mut usize, len: usize, alignment: u32) -> Result<u32> {
+    let start = end.next_multiple_of(alignment.max(1) as usize);
+    *end = start + len;
+    match *end > i32::MAX as usize {
+        true => Err(CompileError::Artifact("more than 2 GiB of code".to_owned())),
+        false => Ok(start as u32),
     }
-    to.resize(start, filler);
-    to.extend_from_slice(bytes);
-    Ok(start as u32)
 }
 
 /// Fills a field of the function at `start` with the distance to `to`; `None` if that is not possible.

@@ -24,7 +24,7 @@ const SMALL_JOIN: u32 = 64;
 
 /// In how many blocks the values of a function may be live, taken together.
 pub(super) fn live(func: &MachineFunction) -> u64 {
-    100_000 + 64 * func.insts.len() as u64
+    100_000 + 256 * func.insts.len() as u64
 }
 
 /// How many steps the search for parameters may take: each is a comparison or two.
