@@ -29,7 +29,7 @@ pub(super) fn live(func: &MachineFunction) -> u64 {
 
 /// How many steps the search for parameters may take: each is a comparison or two.
 pub(super) fn search(func: &MachineFunction) -> u64 {
-    1_000_000 + 64 * func.insts.len() as u64
+    1_000_000 + 4096 * func.insts.len() as u64
 }
 
 /// How much joining may look at.
