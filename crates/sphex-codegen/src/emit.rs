@@ -232,9 +232,10 @@ impl<'a> Emitter<'a> {
         let slow = self.prologue();
         let blocks = &self.func.blocks;
         let emitted = |block: &MachineBlock| self.stand_in[block.index()] == block.as_u32();
-        let hot = blocks.keys().filter(|&b| !blocks[b].cold || b.index() == 0);
-        let cold = blocks.keys().filter(|&b| blocks[b].cold && b.index() != 0);
-        let order: Vec<MachineBlock> = hot.chain(cold).filter(emitted).collect();
+        let all = if self.func.order.is_empty() { blocks.keys().collect() } else { self.func.order.clone() };
+        let (hot, cold): (Vec<MachineBlock>, Vec<MachineBlock>) =
+            all.into_iter().filter(emitted).partition(|&b| !blocks[b].cold || b.index() == 0);
+        let order = [hot, cold].concat();
         let starts = self.move_starts();
         for (k, &block) in order.iter().enumerate() {
             self.next_move = starts[block.index()] as usize;

@@ -41,7 +41,8 @@ use std::collections::HashMap;
 mod dump;
 
 entity! {
-    /// A block of a machine function. Block 0 is the entry; emission lays blocks out in order, cold ones last.
+    /// A block of a machine function. Block 0 is the entry; emission lays blocks out in order (see
+    /// [`MachineFunction::order`]), cold ones last.
     pub struct MachineBlock("mb");
 }
 entity! {
@@ -370,6 +371,9 @@ pub struct MachineFunction {
     pub operands: Vec<Operand>,
     /// Blocks.
     pub blocks: PrimaryMap<MachineBlock, BlockData>,
+    /// The order in which blocks are emitted, all of them, the entry first; where it is empty, that of their numbers. Blocks
+    /// are numbered so that each stands behind one of its predecessors, as the allocator likes it.
+    pub order: Vec<MachineBlock>,
     /// Memory operands.
     pub amodes: PrimaryMap<AmodeRef, AmodeData>,
     /// Immediates of 64 bits.
@@ -433,6 +437,7 @@ impl MachineFunction {
         self.insts.clear();
         self.operands.clear();
         self.blocks.clear();
+        self.order.clear();
         self.amodes.clear();
         self.wide_immediates.clear();
         self.constants.clear();

@@ -22,7 +22,7 @@ use crate::regalloc::VReg;
 use facts::{Facts, must_stay, same_call};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use sphex_entity::{EntitySet, SecondaryMap};
+use sphex_entity::{EntityRef, EntitySet, SecondaryMap};
 use sphex_ir::{Block, BlockCall, Function, Opcode, SrcLoc, Value};
 
 /// What an ISA does in the walk.
@@ -160,30 +160,46 @@ impl<'f> Select<'f> {
         if entered {
             self.outer_entry = Some(self.machine.add_block(false));
         }
+        let mut ends = SecondaryMap::with_default(0);
         for block in self.block_order(entry) {
             let cold = self.func.blocks[block].cold && block != entry;
             self.blocks[block] = self.machine.add_block(cold);
             self.make_edges(block, cold);
+            ends[block] = self.machine.blocks.len();
         }
+        // Emission follows the function's own order; split edges stand behind the block that they leave.
+        let mut order: Vec<MachineBlock> = self.outer_entry.into_iter().collect();
+        for &block in &self.func.layout {
+            order.extend((self.blocks[block].index()..ends[block]).map(MachineBlock::new));
+        }
+        self.machine.order = order;
     }
 
-    /// The function's own order of blocks if each stands behind one of its predecessors, else reverse postorder, where
-    /// that is always so: the allocator's checker relies on it.
+    /// The function's own order of blocks, in which those that stand before all their predecessors, such as the bodies of
+    /// rotated loops, wait for the first of these: the allocator's checker relies on it.
     fn block_order(&self, entry: Block) -> Vec<Block> {
         let mut reachable = EntitySet::new();
         for &block in &self.facts.postorder {
             reachable.insert(block);
         }
-        let layout = self.func.layout.iter().copied().filter(|&block| reachable.contains(block));
-        let order: Vec<Block> = layout.collect();
-        let mut entered = EntitySet::new();
+        let (mut entered, mut waiting) = (EntitySet::new(), EntitySet::new());
         entered.insert(entry);
-        for &block in &order {
+        let mut order = Vec::with_capacity(self.facts.postorder.len());
+        let mut ready = Vec::new();
+        for &block in self.func.layout.iter().filter(|&&block| reachable.contains(block)) {
             if !entered.contains(block) {
-                return self.facts.postorder.iter().rev().copied().collect();
+                waiting.insert(block);
+                continue;
             }
-            for successor in self.func.successors(block) {
-                entered.insert(successor);
+            ready.push(block);
+            while let Some(block) = ready.pop() {
+                order.push(block);
+                for &successor in self.func.successors(block).iter().rev() {
+                    entered.insert(successor);
+                    if waiting.remove(successor) {
+                        ready.push(successor);
+                    }
+                }
             }
         }
         order
