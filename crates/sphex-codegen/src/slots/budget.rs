@@ -27,14 +27,15 @@ pub(super) fn live(func: &MachineFunction) -> u64 {
     100_000 + 256 * func.insts.len() as u64
 }
 
-/// How many steps the search for parameters may take: each is a comparison or two.
+/// How many steps the search for parameters may take: each is a comparison or two, a thousand cost what an instruction
+/// costs.
 pub(super) fn search(func: &MachineFunction) -> u64 {
     1_000_000 + 4096 * func.insts.len() as u64
 }
 
 /// How much joining may look at.
 fn joins(func: &MachineFunction) -> u64 {
-    100_000 + 8 * func.insts.len() as u64
+    1_000_000 + 64 * func.insts.len() as u64
 }
 
 /// The counts; one that is over its budget is not exact.
