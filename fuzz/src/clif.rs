@@ -2,15 +2,14 @@
 //!
 //! Compiled at both levels of optimization, for CPUs from the baseline up to this one.
 
-use std::fmt::Write;
-
-use sphex::jit::{DataValue, Jit, Settings};
+use sphex::jit::{Jit, Settings};
 use sphex_codegen::settings::OptLevel;
 use sphex_ir::Function;
-use sphex_ir::interpret::{Interpreter, Outcome};
+use sphex_ir::interpret::Outcome;
 
 use crate::generate::{MEMORY, functions};
-use crate::random::{Choices, Random};
+use crate::interpreted::{Seen, arguments, contents, interpret, same, seed, text};
+use crate::random::Random;
 
 /// Calls of one function.
 const CALLS: u64 = 3;
@@ -18,9 +17,6 @@ const CALLS: u64 = 3;
 /// Memory that a function works on.
 #[repr(align(16))]
 struct Memory([u8; MEMORY as usize]);
-
-/// What became of a call, and the memory afterwards.
-type Seen = (Outcome, [u8; MEMORY as usize]);
 
 /// Compares on the functions that these bytes make; gives the number of calls.
 pub fn check(bytes: &[u8]) -> Result<usize, String> {
@@ -30,7 +26,7 @@ pub fn check(bytes: &[u8]) -> Result<usize, String> {
             return Err(format!("the generator made what is invalid: {errors}\n{}", text(&made)));
         }
     }
-    let seed = bytes.iter().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    let seed = seed(bytes);
     let expected: Vec<Seen> = (0..CALLS).map(|k| interpret(&made, seed + k)).collect::<Result<_, _>>()?;
     for settings in settings(seed) {
         let name = || format!("{:?}, {:?}", settings.opt_level, settings.features.iter().collect::<Vec<_>>());
@@ -52,14 +48,6 @@ pub fn check(bytes: &[u8]) -> Result<usize, String> {
     Ok(CALLS as usize)
 }
 
-/// The functions as a file.
-pub fn text(functions: &[Function]) -> String {
-    functions.iter().fold(String::new(), |mut text, function| {
-        let _ = writeln!(text, "{function}");
-        text
-    })
-}
-
 /// Both levels, with the CPU's features for one and some of them for the other.
 fn settings(seed: u64) -> [Settings; 2] {
     let host = Settings::host();
@@ -78,19 +66,6 @@ fn settings(seed: u64) -> [Settings; 2] {
     settings
 }
 
-fn interpret(functions: &[Function], seed: u64) -> Result<Seen, String> {
-    let mut interpreter = Interpreter::new(functions);
-    interpreter.set_fuel(10_000_000);
-    let address = interpreter.allocate(MEMORY).ok_or("no memory")?;
-    let contents = contents(seed);
-    interpreter.memory(address, MEMORY).ok_or("no memory")?.copy_from_slice(&contents);
-    let outcome = interpreter.call("%f", &arguments(&functions[0], seed, address));
-    let outcome = outcome.map_err(|error| format!("{error}\n{}", text(functions)))?;
-    let mut after = [0; MEMORY as usize];
-    after.copy_from_slice(interpreter.memory(address, MEMORY).ok_or("no memory")?);
-    Ok((outcome, after))
-}
-
 fn call(jit: &mut Jit, function: &Function, seed: u64) -> Result<Seen, String> {
     let mut memory = Box::new(Memory(contents(seed)));
     let address = (&raw mut *memory).expose_provenance() as u64;
@@ -107,35 +82,4 @@ fn call(jit: &mut Jit, function: &Function, seed: u64) -> Result<Seen, String> {
         },
     };
     Ok((outcome, memory.0))
-}
-
-fn contents(seed: u64) -> [u8; MEMORY as usize] {
-    let bytes = Random::new(seed ^ 0x77).bytes(MEMORY as usize);
-    std::array::from_fn(|k| bytes[k])
-}
-
-fn arguments(function: &Function, seed: u64, address: u64) -> Vec<DataValue> {
-    let bytes = Random::new(seed).bytes(16 * function.signature.params.len());
-    let mut choices = Choices::new(&bytes);
-    let mut values: Vec<DataValue> = Vec::new();
-    for param in &function.signature.params {
-        let bits = match param.ty {
-            ty if ty.is_float() && ty.bits() == 32 => u128::from(choices.f32()),
-            ty if ty.is_float() => u128::from(choices.f64()),
-            _ => u128::from(choices.word()),
-        };
-        values.push(DataValue::new(param.ty, bits));
-    }
-    values[0] = DataValue::i64(address as i64);
-    values
-}
-
-fn same(a: &Seen, b: &Seen) -> bool {
-    let outcomes = match (&a.0, &b.0) {
-        (Outcome::Returned(a), Outcome::Returned(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.matches(*b))
-        }
-        (a, b) => a == b,
-    };
-    outcomes && a.1 == b.1
 }

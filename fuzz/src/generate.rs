@@ -1,7 +1,8 @@
 //! Random CLIF functions, from bytes.
 //!
-//! A function takes and returns scalars of every width, works on a stack slot of [`SLOT`] bytes, branches, loops at most
-//! eight times, calls others and may trap. It always ends. Its results include a checksum of the slot.
+//! A function takes and returns scalars of every width, works on two stack slots of [`SLOT`] bytes, one of which is an alias
+//! region of its own, branches, loops at most eight times, calls others and may trap. It always ends. Its results include a
+//! checksum of the slots.
 
 use sphex_ir::types::{F32, F64, I8, I16, I32, I64, INVALID};
 use sphex_ir::{
@@ -9,44 +10,18 @@ use sphex_ir::{
     InstData, IntCC, MemFlags, Opcode, Region, Signature, StackSlot, StackSlotData, TrapCode, Type, Value,
 };
 
-/// Bytes of the stack slot.
+use crate::random::Choices;
+
+/// Bytes of a stack slot.
 pub const SLOT: u32 = 64;
 /// Bytes that the first parameter of the first of [`functions`] points to.
 pub const MEMORY: u32 = 64;
 
+/// The region of the second slot.
+const APART: u32 = 2;
+
 const INTS: [Type; 4] = [I8, I16, I32, I64];
 const ALL: [Type; 6] = [I8, I16, I32, I64, F32, F64];
-
-/// A source of choices: bytes, then zeros.
-struct Choices<'a> {
-    bytes: &'a [u8],
-}
-
-impl Choices<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((&first, rest)) = self.bytes.split_first() else { return 0 };
-        self.bytes = rest;
-        first
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.byte() as usize % n
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len())]
-    }
-
-    fn u64(&mut self) -> u64 {
-        match self.below(5) {
-            0 => self.byte() as u64,
-            1 => (self.byte() as i8) as u64,
-            2 => 1u64 << self.below(64),
-            3 => (1u64 << self.below(64)).wrapping_sub(1),
-            _ => (0..8).fold(0, |bits, _| bits << 8 | self.byte() as u64),
-        }
-    }
-}
 
 /// A function that may be called.
 #[derive(Clone)]
@@ -59,6 +34,8 @@ struct Generator<'a, 'c, 'f> {
     choices: &'c mut Choices<'a>,
     b: Builder<'f>,
     slot: StackSlot,
+    /// A slot that is accessed by `load` and `store` with the region [`APART`] only.
+    apart: StackSlot,
     /// The address of the caller's bytes.
     memory: Option<Value>,
     callees: &'c [Callee],
@@ -70,7 +47,7 @@ struct Generator<'a, 'c, 'f> {
 /// Makes functions, `%f` first. It calls some of the others, each of which calls some behind it. The first parameter of `%f`
 /// is the address of [`MEMORY`] bytes, a multiple of 16.
 pub fn functions(bytes: &[u8]) -> Vec<Function> {
-    let mut choices = Choices { bytes };
+    let mut choices = Choices::new(bytes);
     let mut callees: Vec<Callee> = Vec::new();
     let mut made = Vec::new();
     for k in 0..choices.below(4) {
@@ -109,26 +86,37 @@ fn body(
 ) -> Function {
     let mut func = Function::new(ExternalName::symbol(&name), signature);
     let slot = func.stack_slots.push(StackSlotData { size: SLOT, align_shift: 4 });
+    let apart = func.stack_slots.push(StackSlotData { size: SLOT, align_shift: 4 });
     func.regions.push((0, "the first half".into()));
     func.regions.push((1, "the second half".into()));
+    func.regions.push((APART, "a slot of its own".into()));
     let entry = func.add_block();
     let params: Vec<Type> = func.signature.params.iter().map(|p| p.ty).collect();
     let mut live: Vec<Value> = params.iter().map(|&ty| func.add_block_param(entry, ty)).collect();
     let memory = memory.then(|| live.remove(0));
     let mut b = Builder::new(&mut func);
     b.switch_to(entry);
-    let mut generator = Generator { choices, b, slot, memory, callees, live, budget };
-    generator.clear_slot();
+    let mut generator = Generator { choices, b, slot, apart, memory, callees, live, budget };
+    generator.clear_slots();
     generator.statements(3);
     generator.finish();
     func
 }
 
+/// How the second slot is accessed.
+fn apart_flags() -> MemFlags {
+    MemFlags::DEFAULT.with_trap(None).with_region(Region::from_u32(APART))
+}
+
 impl Generator<'_, '_, '_> {
-    fn clear_slot(&mut self) {
+    fn clear_slots(&mut self) {
         let zero = self.b.iconst(I64, 0);
         for offset in (0..SLOT).step_by(8) {
             self.b.stack_store(zero, self.slot, offset as i32);
+        }
+        let base = self.b.stack_addr(self.apart, 0);
+        for offset in (0..SLOT).step_by(8) {
+            self.b.store(Opcode::Store, apart_flags(), zero, base, offset as i32);
         }
     }
 
@@ -143,29 +131,21 @@ impl Generator<'_, '_, '_> {
     }
 
     fn constant(&mut self, ty: Type) -> Value {
-        let bits = self.choices.u64();
-        const SPECIAL: [f64; 14] = [
-            0.0,
-            -0.0,
-            1.0,
-            -1.5,
-            0.5,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-            f64::NAN,
-            2147483648.0,
-            -2147483649.0,
-            4294967296.0,
-            9223372036854775808.0,
-            18446744073709551616.0,
-            1e-310,
-        ];
-        let special = SPECIAL.get(bits as usize % 32).copied();
         match ty {
-            F32 => self.b.f32const(special.map_or(bits as i32 as f32 / 8.0, |x| x as f32).to_bits()),
-            F64 => self.b.f64const(special.unwrap_or(bits as i64 as f64 / 8.0).to_bits()),
+            F32 => {
+                let bits = self.choices.f32();
+                self.b.f32const(bits)
+            }
+            F64 => {
+                let bits = self.choices.f64();
+                self.b.f64const(bits)
+            }
             // An immediate is written sign-extended from its type.
-            _ => self.b.iconst(ty, (bits as i64) << (64 - ty.bits()) >> (64 - ty.bits())),
+            _ => {
+                let unused = 64 - ty.bits();
+                let bits = (self.choices.word() as i64) << unused >> unused;
+                self.b.iconst(ty, bits)
+            }
         }
     }
 
@@ -288,40 +268,42 @@ impl Generator<'_, '_, '_> {
         self.live.push(result);
     }
 
-    /// An address in the slot or in the caller's bytes with room for eight bytes, aligned to eight, and what may be said of
-    /// an access to it. Rarely one that faults.
-    fn address(&mut self) -> (Value, MemFlags) {
+    /// An address in a slot or in the caller's bytes with room for eight bytes, aligned to eight, the offset to use with it,
+    /// and what may be said of an access to it. Rarely one that faults.
+    fn place(&mut self) -> (Value, i32, MemFlags) {
         let trap = self.choices.pick(&[None, Some(TrapCode::HEAP_OUT_OF_BOUNDS), TrapCode::user(9)]);
-        let flags = MemFlags::DEFAULT.with_trap(trap);
-        // The caller's bytes are two regions, a half each; the slot is one of its own, so that accesses to it have none.
-        let half = self.choices.below(4);
-        let (room, start, base, region) = match (self.memory, half) {
+        // The caller's bytes are two regions, a half each; the first slot is accessed by name too, so that accesses to it
+        // have none.
+        let which = self.choices.below(6);
+        let (room, start, base, region) = match (self.memory, which) {
             (Some(memory), 0 | 1) => {
-                (MEMORY / 2, half as u32 * (MEMORY / 2), memory, Region::from_u32(half as u32))
+                (MEMORY / 2, which as u32 * (MEMORY / 2), memory, Region::from_u32(which as u32))
             }
             (Some(memory), 2) => (MEMORY, 0, memory, Region::NONE),
+            (_, 1 | 3) => (SLOT, 0, self.b.stack_addr(self.apart, 0), Region::from_u32(APART)),
             _ => (SLOT, 0, self.b.stack_addr(self.slot, 0), Region::NONE),
         };
-        let flags = flags.with_region(region);
+        let flags = MemFlags::DEFAULT.with_trap(trap).with_region(region);
+        let start = self.b.iconst(I64, start as i64);
+        // A place that is known, so that others that are the same or overlap are found.
+        if self.choices.below(3) == 0 {
+            let offset = self.choices.pick(&[0, 0, 0, 1, 2, 4, 6, 8, 8, 11]);
+            return (self.b.binary(Opcode::Iadd, base, start), offset, flags);
+        }
         let index = self.value(I64);
         let mask = self.b.iconst(I64, (room - 8) as i64);
         let index = self.b.binary(Opcode::Band, index, mask);
-        let start = self.b.iconst(I64, start as i64);
-        // A place that is known, so that others with the same address are found.
-        if self.choices.below(3) == 0 {
-            return (self.b.binary(Opcode::Iadd, base, start), flags);
-        }
         let index = self.b.binary(Opcode::Iadd, index, start);
         if trap.is_some() && self.choices.below(24) == 0 {
-            return (index, flags.with_region(Region::NONE));
+            return (index, 0, flags.with_region(Region::NONE));
         }
-        (self.b.binary(Opcode::Iadd, base, index), flags)
+        (self.b.binary(Opcode::Iadd, base, index), 0, flags)
     }
 
     fn memory_operation(&mut self) {
         use Opcode::*;
-        let (address, mut flags) = self.address();
-        flags.aligned = self.choices.below(4) == 0;
+        let (address, offset, mut flags) = self.place();
+        flags.aligned = offset % 8 == 0 && self.choices.below(4) == 0;
         if self.choices.below(8) == 0 {
             flags.endian = Endian::Big;
         }
@@ -344,7 +326,7 @@ impl Generator<'_, '_, '_> {
                 let ty = self.choices.pick(&ALL);
                 let x = self.value(ty);
                 let x = self.defined(x);
-                self.b.store(Store, flags, x, address, 0);
+                self.b.store(Store, flags, x, address, offset);
             }
             2 => {
                 let (ty, op) = self.choices.pick(&[
@@ -357,7 +339,7 @@ impl Generator<'_, '_, '_> {
                 ]);
                 let x = self.value(ty);
                 flags.aligned = false;
-                let offset = self.choices.below(4) as i32;
+                let offset = offset + self.choices.below(4) as i32;
                 self.b.store(op, flags, x, address, offset);
             }
             3 => {
@@ -375,13 +357,13 @@ impl Generator<'_, '_, '_> {
                     (I16, Uload8),
                     (I16, Sload8),
                 ]);
-                let loaded = self.b.load(op, ty, flags, address, 0);
+                let loaded = self.b.load(op, ty, flags, address, offset);
                 self.live.push(loaded);
             }
-            4 => self.atomic(address, MemFlags { endian: Endian::Native, ..flags }),
+            4 if offset == 0 => self.atomic(address, MemFlags { endian: Endian::Native, ..flags }),
             _ => {
                 let ty = self.choices.pick(&ALL);
-                let loaded = self.b.load(Load, ty, flags, address, 0);
+                let loaded = self.b.load(Load, ty, flags, address, offset);
                 // What is used at once may be read by its user.
                 if ty.is_int() && self.choices.below(2) == 0 {
                     let y = self.value(ty);
@@ -571,7 +553,7 @@ impl Generator<'_, '_, '_> {
         self.live.extend(out);
     }
 
-    /// Returns live values and a checksum of the slot.
+    /// Returns live values and a checksum of the slots.
     fn finish(&mut self) {
         let mut sum = self.b.iconst(I64, 0x5b9e);
         for offset in (0..SLOT).step_by(8) {
@@ -579,6 +561,13 @@ impl Generator<'_, '_, '_> {
             let prime = self.b.iconst(I64, 0x0000_0100_0000_01b3);
             let mixed = self.b.binary(Opcode::Imul, sum, prime);
             sum = self.b.binary(Opcode::Bxor, mixed, word);
+        }
+        let base = self.b.stack_addr(self.apart, 0);
+        for offset in (0..SLOT).step_by(8) {
+            let word = self.b.load(Opcode::Load, I64, apart_flags(), base, offset as i32);
+            let three = self.b.iconst(I64, 3);
+            let turned = self.b.pure(InstData::binary(Opcode::Rotl, I64, sum, three));
+            sum = self.b.binary(Opcode::Bxor, turned, word);
         }
         let types: Vec<Type> = self.b.func.signature.returns.iter().map(|r| r.ty).collect();
         let mut results: Vec<Value> = types[..types.len() - 1].iter().map(|&ty| self.value(ty)).collect();

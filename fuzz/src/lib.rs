@@ -9,6 +9,7 @@ pub mod differential;
 #[path = "../../crates/sphex-asm/tests/x64_against_iced.rs"]
 pub mod encode;
 pub mod generate;
+pub mod interpreted;
 pub mod modules;
 pub mod observe;
 pub mod peer;

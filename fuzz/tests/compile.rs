@@ -2,7 +2,7 @@
 
 use sphex::Engine;
 use sphex_fuzz::random::{Choices, Random};
-use sphex_fuzz::{clif, compile, generate, seeded};
+use sphex_fuzz::{compile, generate, interpreted, seeded};
 
 #[test]
 fn any_bytes_compile_or_are_refused() {
@@ -16,7 +16,7 @@ fn any_bytes_compile_or_are_refused() {
 fn any_text_is_clif_or_is_refused() {
     seeded::run(2000, 900, |bytes| {
         let (head, rest) = bytes.split_at(100);
-        let mut text = clif::text(&generate::functions(rest)).into_bytes();
+        let mut text = interpreted::text(&generate::functions(rest)).into_bytes();
         let mut choices = Choices::new(head);
         for _ in 0..choices.below(6) {
             let place = u64::from(choices.byte()) << 8 | u64::from(choices.byte());

@@ -1,113 +1,103 @@
-//! Optimized functions compute what they did: random functions, interpreted before and after every pass.
+//! Optimized functions compute what they did: random functions, interpreted before and after all passes.
 
-#[path = "../../sphex-ir/tests/generate/mod.rs"]
+#[path = "../../../fuzz/src/generate.rs"]
 mod generate;
+#[path = "../../../fuzz/src/interpreted.rs"]
+mod interpreted;
+#[allow(dead_code, reason = "the fuzz targets use all of it")]
+#[path = "../../../fuzz/src/random.rs"]
+mod random;
+#[path = "../../../fuzz/src/seeded.rs"]
+mod seeded;
 
+use std::cell::{Cell, RefCell};
+
+use interpreted::{interpret, same, text};
 use sphex_codegen::opt::{self, Scratch};
-use sphex_ir::interpret::{DataValue, Interpreter, Outcome};
+use sphex_ir::interpret::Outcome;
 use sphex_ir::{Function, verify};
 
-/// A seeded stream of bytes (SplitMix64).
-fn seeded(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed >> 56) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn arguments(func: &Function, seed: u64) -> Vec<DataValue> {
-    let bytes = seeded(seed ^ 0xa5a5, 8 * func.signature.params.len());
-    let words = bytes.chunks(8).map(|c| c.iter().fold(0u64, |w, b| w << 8 | *b as u64));
-    let value = |(ty, word): (sphex_ir::Type, u64)| match ty {
-        t if t.is_float() && t.bits() == 32 => DataValue::f32((word >> 40) as f32 - 1000.0),
-        t if t.is_float() => DataValue::f64((word >> 30) as f64 / 64.0),
-        t => DataValue::new(t, (word >> (word % 60)) as u128),
-    };
-    func.signature.params.iter().map(|p| p.ty).zip(words).map(value).collect()
-}
-
-fn run(func: &Function, args: &[DataValue]) -> Outcome {
-    let mut interpreter = Interpreter::new([func]);
-    interpreter.set_fuel(1_000_000);
-    interpreter.call("%f", args).expect("the function is supported and ends")
-}
-
-fn same(a: &Outcome, b: &Outcome) -> bool {
-    match (a, b) {
-        (Outcome::Returned(a), Outcome::Returned(b)) => a.iter().zip(b).all(|(a, b)| a.matches(*b)),
-        _ => a == b,
-    }
-}
+/// Bytes that make one case.
+const LENGTH: usize = 1200;
 
 fn size(func: &Function) -> usize {
     func.layout.iter().map(|b| func.blocks[*b].insts.len()).sum()
 }
 
+fn add(sum: &Cell<usize>, count: usize) {
+    sum.set(sum.get() + count);
+}
+
+/// Optimizes them, verifying after every pass.
+fn optimize(functions: &mut [Function], scratch: &mut Scratch) -> Result<(), String> {
+    functions.iter_mut().try_for_each(|func| {
+        opt::optimize(func, scratch, |func, pass| {
+            verify::verify(func).map_err(|errors| format!("after {pass}: {errors}\n{func}"))
+        })
+    })
+}
+
 #[test]
 fn random_functions_mean_the_same() {
-    let mut scratch = Scratch::default();
-    let (mut before_size, mut after_size, mut trapped) = (0, 0, 0);
-    for seed in 0..3000 {
-        let before = generate::function(&seeded(seed, 600));
+    let scratch = RefCell::new(Scratch::default());
+    let [before_size, after_size, trapped] = [const { Cell::new(0) }; 3];
+    let run = seeded::run(2000, LENGTH, |bytes| {
+        let before = generate::functions(bytes);
         let mut after = before.clone();
-        let done = opt::optimize(&mut after, &mut scratch, |func, pass| {
-            verify::verify(func).map_err(|errors| format!("after {pass}: {errors}"))
-        });
-        if let Err(error) = done {
-            panic!("seed {seed}: {error}\n{before}");
-        }
-        before_size += size(&before);
-        after_size += size(&after);
+        optimize(&mut after, &mut scratch.borrow_mut())
+            .map_err(|error| format!("{error}\n{}", text(&before)))?;
+        add(&before_size, before.iter().map(size).sum());
+        add(&after_size, after.iter().map(size).sum());
+        let seed = interpreted::seed(bytes);
         for trial in 0..4 {
-            let args = arguments(&before, seed * 4 + trial);
-            let (first, second) = (run(&before, &args), run(&after, &args));
-            assert!(
-                same(&first, &second),
-                "seed {seed}, {args:?}: {first:?} then {second:?}\n{before}\n{after}"
-            );
-            trapped += matches!(first, Outcome::Trapped(_)) as u32;
+            let (first, second) = (interpret(&before, seed + trial)?, interpret(&after, seed + trial)?);
+            if !same(&first, &second) {
+                let (before, after) = (text(&before), text(&after));
+                return Err(format!("trial {trial}: {first:?} then {second:?}\n{before}\n{after}"));
+            }
+            add(&trapped, usize::from(matches!(first.0, Outcome::Trapped(_))));
         }
-    }
-    println!("{before_size} instructions became {after_size}; {trapped} runs trapped");
-    assert!(after_size < before_size && trapped > 50);
+        Ok(4)
+    });
+    let (before, after, trapped) = (before_size.get(), after_size.get(), trapped.get());
+    println!("{before} instructions became {after}; {trapped} of {} runs trapped", run.total);
+    assert!(after < before && trapped > run.total / 40 && trapped < run.total * 3 / 4);
 }
 
 /// What was optimized is left alone: the second run makes nothing larger, and seldom finds anything.
 #[test]
 fn optimizing_twice_changes_little() {
-    let mut scratch = Scratch::default();
-    let (mut functions, mut smaller) = (0, 0);
-    for seed in 0..500 {
-        let mut func = generate::function(&seeded(seed, 600));
-        let mut sizes = [0; 3];
-        for size_now in &mut sizes {
-            let done: Result<(), ()> = opt::optimize(&mut func, &mut scratch, |_, _| Ok(()));
-            assert!(done.is_ok());
-            *size_now = size(&func);
+    let scratch = RefCell::new(Scratch::default());
+    let smaller = Cell::new(0);
+    let run = seeded::run(300, LENGTH, |bytes| {
+        let mut made = generate::functions(bytes);
+        for func in &mut made {
+            let mut sizes = [0; 3];
+            for size_now in &mut sizes {
+                optimize(std::slice::from_mut(func), &mut scratch.borrow_mut())?;
+                *size_now = size(func);
+            }
+            if sizes[1] > sizes[0] || sizes[2] > sizes[1] {
+                return Err(format!("{sizes:?}\n{func}"));
+            }
+            add(&smaller, usize::from(sizes[1] < sizes[0]));
         }
-        assert!(sizes[1] <= sizes[0] && sizes[2] <= sizes[1], "seed {seed}: {sizes:?}\n{func}");
-        functions += 1;
-        smaller += (sizes[1] < sizes[0]) as u32;
-    }
-    println!("{smaller} of {functions} functions were smaller after a second run");
-    assert!(smaller * 20 < functions);
+        Ok(made.len())
+    });
+    println!("{} of {} functions were smaller after a second run", smaller.get(), run.total);
+    assert!(smaller.get() * 20 < run.total);
 }
 
 /// The same input gives the same output, whatever the scratch memory was used for before.
 #[test]
 fn used_memory_changes_nothing() {
-    let mut used = Scratch::default();
-    for seed in 0..300 {
-        let before = generate::function(&seeded(seed, 600));
-        let texts = [&mut Scratch::default(), &mut used].map(|scratch| {
-            let mut func = before.clone();
-            let done: Result<(), ()> = opt::optimize(&mut func, scratch, |_, _| Ok(()));
-            assert!(done.is_ok());
-            func.to_string()
-        });
-        assert_eq!(texts[0], texts[1], "seed {seed}");
-    }
+    let used = RefCell::new(Scratch::default());
+    seeded::run(200, LENGTH, |bytes| {
+        let before = generate::functions(bytes);
+        let (mut first, mut second) = (before.clone(), before);
+        optimize(&mut first, &mut Scratch::default())?;
+        optimize(&mut second, &mut used.borrow_mut())?;
+        let (first, second) = (text(&first), text(&second));
+        if first == second { Ok(1) } else { Err(format!("{first}\nand\n{second}")) }
+    });
 }

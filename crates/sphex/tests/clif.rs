@@ -5,6 +5,8 @@
 mod clif;
 #[path = "../../../fuzz/src/generate.rs"]
 mod generate;
+#[path = "../../../fuzz/src/interpreted.rs"]
+mod interpreted;
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "../../../fuzz/src/random.rs"]
 mod random;
