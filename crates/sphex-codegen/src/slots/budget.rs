@@ -1,7 +1,7 @@
 //! What register allocation would have to do across blocks, and how much of it is too much.
 //!
-//! Needs: a finished machine function. Gives: counts and the edges to cut. Cost: linear; each count stops once it is over
-//! its budget, which is a constant times the number of instructions.
+//! Needs: a finished machine function. Gives: counts and the edges to cut. Cost: linear; the walk stops once too much is
+//! live. A budget is a constant times the number of instructions.
 //!
 //! Three things are counted, those in which the allocator is not linear:
 //!
@@ -38,7 +38,7 @@ fn joins(func: &MachineFunction) -> u64 {
     1_000_000 + 64 * func.insts.len() as u64
 }
 
-/// The counts; one that is over its budget is not exact.
+/// The counts. Once one value too many is live, nothing is counted any more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Crossing {
     pub live: u64,
@@ -112,7 +112,7 @@ pub(super) fn crossing(func: &MachineFunction) -> Crossing {
             next[vreg.vreg()] += 1;
         }
     });
-    let (most_live, most_search) = (live(func), search(func));
+    let most_live = live(func);
     let mut seen = vec![NONE; func.blocks.len()];
     let mut work = Vec::new();
     // Arguments of parameters up to this value, and up to where the search last left off.
@@ -135,9 +135,7 @@ pub(super) fn crossing(func: &MachineFunction) -> Crossing {
             }
             work.extend(func.predecessors[edges].iter().map(|b: &RaBlock| b.index() as u32));
         }
-        if count.search <= most_search {
-            count.search += stretch.starts * (passed - left_off);
-        }
+        count.search += stretch.starts * (passed - left_off);
         if stretch.has_gap() && arguments[vreg] != 0 {
             left_off = passed;
         }
