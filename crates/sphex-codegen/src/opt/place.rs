@@ -17,7 +17,9 @@
 //!     used in its own side block would be copied whole into each.
 //! I6. A constant field behind the vmctx is loaded again behind every call instead of living across it, where it would be
 //!     spilled and reloaded at each use: what `memo` has of it is used only where no call may lie between ([`epochs`]).
-//!     Fields are exempt from I5: they are computed from nothing but fields, two deep.
+//!     Fields are exempt from I5: they are computed from nothing but fields, two deep. So are cheap values computed from
+//!     what is computed anyway, up to [`LOW`] deep: addresses, which become addressing modes where they are used, but
+//!     would occupy a register across half the function if they were shared.
 //!
 //! The textbook (Click, "Global code motion", PLDI 1995) schedules early, late, then picks the shallowest loop on the
 //! dominator path in between, and needs a common ancestor of all uses. Walking the tree once and asking for values where
@@ -33,10 +35,13 @@ use sphex_ir::{Block, Function, Opcode, Value};
 const HOISTED_LIMIT: [u16; 2] = [9, 10];
 
 /// Places that a node gets where it is asked for, in blocks that are not rare and in rare ones; then they are shared.
-const COPIES: [u8; 2] = [2, 6];
+const COPIES: [u8; 2] = [16, 16];
 
 /// Places after which shared ones move up the tree by half its height each time.
-const CLIMBING: u8 = 10;
+const CLIMBING: u8 = 24;
+
+/// How deep the cheap values are that are made again wherever they are asked for.
+const LOW: u8 = 4;
 
 /// What placement knows about a node.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,8 @@ struct Places {
     earliest: u32,
     /// The block of the last.
     last: Block,
+    /// How many values deep it is computed from what needs no place; the maximum if dear ones are among them.
+    height: u8,
 }
 
 /// Scratch of the pass, reused from function to function.
@@ -158,7 +165,7 @@ impl Scratch {
         self.memo_epoch.clear();
         self.memo_epoch.resize(func.insts.len(), 0);
         self.places.clear();
-        self.places.resize(func.insts.len(), Places { count: 0, earliest: 0, last: Block::NONE });
+        self.places.resize(func.insts.len(), Places { count: 0, earliest: 0, last: Block::NONE, height: 0 });
         self.depth.clear();
         self.depth.resize(func.blocks.len(), 0);
         for &block in self.dominators.preorder() {
@@ -309,9 +316,10 @@ impl Scratch {
 
     /// The depth of the block to give a node its next place in, at most `level` (I5).
     fn level(&self, func: &Function, node: Value, level: usize) -> usize {
-        let Places { count, earliest, last } = self.places[node.index()];
+        let Places { count, earliest, last, height } = self.places[node.index()];
         let cold = func.blocks[self.open[level].block].cold;
-        if count < COPIES[usize::from(cold)] || is_local(func.insts[node].opcode) || self.is_field(node) {
+        let remade = is_local(func.insts[node].opcode) || self.is_field(node) || height <= LOW;
+        if count < COPIES[usize::from(cold)] || remade {
             return level;
         }
         let above = self.open.partition_point(|open| self.dominators.dominates(open.block, last));
@@ -332,6 +340,7 @@ impl Scratch {
         };
         if self.places[node.index()].count == 0 {
             self.places[node.index()].earliest = self.earliest(func, &operands);
+            self.places[node.index()].height = self.height(func, node, &operands);
         }
         let target = self.target(func, node, level, &operands);
         let here = self.open.len() - 1;
@@ -375,6 +384,20 @@ impl Scratch {
             _ => self.depth_of(func, value) as u32,
         };
         operands.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// See [`Places::height`].
+    fn height(&self, func: &Function, node: Value, operands: &[Value]) -> u8 {
+        let of = |&value: &Value| match func.definition(value).map(|(inst, _)| self.node(inst)) {
+            Some(inst) if self.state[inst.index()] != State::Listed && !self.is_field(inst) => {
+                if is_constant(func, inst) { 0 } else { self.places[inst.index()].height }
+            }
+            _ => 0,
+        };
+        match is_cheap(func, node) {
+            true => operands.iter().map(of).max().unwrap_or(0).saturating_add(1),
+            false => u8::MAX,
+        }
     }
 
     /// The open block, by depth, to compute `node` in: the one of depth `level`, or above the loops in which it is
