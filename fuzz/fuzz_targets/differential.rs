@@ -15,4 +15,5 @@ fn checked(answer: Result<usize, String>) {
 fuzz_target!(|bytes: &[u8]| {
     static ENGINES: LazyLock<Engines> = LazyLock::new(Engines::default);
     checked(ENGINES.run(bytes));
+    checked(ENGINES.run_program(bytes));
 });

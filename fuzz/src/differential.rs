@@ -1,7 +1,7 @@
 //! Random modules under Sphex, compiled in each of its ways, and under a second engine: all that can be seen is equal.
 
 use crate::observe::{difference, digest, observe};
-use crate::{modules, peer, world};
+use crate::{modules, peer, programs, world};
 
 /// Engines to compare, made once.
 pub struct Engines {
@@ -18,13 +18,21 @@ impl Default for Engines {
 }
 
 impl Engines {
-    /// Runs the module that these bytes make, if they make one; gives the number of lines seen. The difference found, if
-    /// there is one, names the setting, and where the module was put.
+    /// Runs the module that wasm-smith makes of these bytes, if it makes one; gives the number of lines seen. The
+    /// difference found, if there is one, names the setting, and where the module was put.
     pub fn run(&self, bytes: &[u8]) -> Result<usize, String> {
-        let Some(wasm) = modules::module(bytes) else { return Ok(0) };
-        self.compare(&wasm).map_err(|difference| {
-            let path = std::env::temp_dir().join(format!("sphex-{:016x}.wat", digest(&wasm)));
-            let text = wasmprinter::print_bytes(&wasm).unwrap_or_default();
+        modules::module(bytes).map_or(Ok(0), |wasm| self.run_module(&wasm))
+    }
+
+    /// The same for a program of ours.
+    pub fn run_program(&self, bytes: &[u8]) -> Result<usize, String> {
+        self.run_module(&programs::program(bytes))
+    }
+
+    fn run_module(&self, wasm: &[u8]) -> Result<usize, String> {
+        self.compare(wasm).map_err(|difference| {
+            let path = std::env::temp_dir().join(format!("sphex-{:016x}.wat", digest(wasm)));
+            let text = wasmprinter::print_bytes(wasm).unwrap_or_default();
             let kept = std::fs::write(&path, &text).is_ok();
             format!("{}: {difference}", if kept { path.display().to_string() } else { String::new() })
         })

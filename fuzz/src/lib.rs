@@ -13,6 +13,7 @@ pub mod interpreted;
 pub mod modules;
 pub mod observe;
 pub mod peer;
+pub mod programs;
 pub mod random;
 pub mod seeded;
 pub mod world;
