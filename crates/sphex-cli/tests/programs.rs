@@ -182,7 +182,7 @@ fn toolchains() -> Vec<Trial> {
         let name = format!("toolchains/{module} compiles");
         trials.push(match path.is_file() {
             true => large(name, move || Ok(compiled(&path).map(drop)?)),
-            false => absent(&name, "toolchains", &path),
+            false => absent(&name, "npm", &path),
         });
     }
     trials
