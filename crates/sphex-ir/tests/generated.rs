@@ -7,6 +7,7 @@ mod interpreted;
 #[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "../../../fuzz/src/random.rs"]
 mod random;
+#[allow(dead_code, reason = "the fuzz targets use all of it")]
 #[path = "../../../fuzz/src/seeded.rs"]
 mod seeded;
 
