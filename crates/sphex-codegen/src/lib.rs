@@ -8,6 +8,7 @@ pub mod error;
 pub mod frame;
 pub mod machine;
 pub mod object;
+pub mod observe;
 pub mod opt;
 pub mod pipeline;
 pub mod regalloc;

@@ -40,6 +40,8 @@ use std::collections::HashMap;
 
 mod dump;
 
+pub use dump::Listing;
+
 entity! {
     /// A block of a machine function. Block 0 is the entry; emission lays blocks out in order (see
     /// [`MachineFunction::order`]), cold ones last.

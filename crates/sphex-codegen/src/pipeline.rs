@@ -10,7 +10,8 @@
 //! | `frame::layout` | spill slots, registers written | every offset in the frame |
 //! | `emit::emit` | all of these | bytes and records |
 //!
-//! [`Context`] is the scratch memory of all steps: one a thread, reused from function to function.
+//! [`Context`] is the scratch memory of all steps: one a thread, reused from function to function. A [`Watcher`] sees what
+//! each step leaves.
 
 use crate::abi::Placement;
 use crate::abi::conventions::ALL_REGS;
@@ -18,6 +19,7 @@ use crate::emit::{self, CompiledFunction, SequenceEmitter};
 use crate::error::CodegenError;
 use crate::frame::{self, StackLimit};
 use crate::machine::MachineFunction;
+use crate::observe::{State, Watcher};
 use crate::opt;
 use crate::regalloc::{self, RegisterFile};
 use crate::settings::{OptLevel, Settings};
@@ -52,11 +54,21 @@ pub fn compile(
     settings: &Settings,
     ctx: &mut Context,
 ) -> Result<CompiledFunction, CodegenError> {
+    compile_watched(func, settings, ctx, &mut Watcher::nobody())
+}
+
+/// [`compile`], with somebody to look on.
+pub fn compile_watched(
+    func: &mut Function,
+    settings: &Settings,
+    ctx: &mut Context,
+    watcher: &mut Watcher<'_>,
+) -> Result<CompiledFunction, CodegenError> {
     let before = func.work();
-    let placement = select(func, settings, ctx)?;
+    let placement = select_watched(func, settings, ctx, watcher)?;
     let passes = func.work() - before;
     let limit = frame::stack_limit(func, &placement)?;
-    let mut compiled = compile_machine(ctx, &placement, limit.as_ref(), settings, x64::sequence::emit)?;
+    let mut compiled = finish(ctx, &placement, limit.as_ref(), settings, x64::sequence::emit, watcher)?;
     (compiled.steps.passes, compiled.steps.select) = (passes, ctx.select_steps);
     Ok(compiled)
 }
@@ -67,20 +79,29 @@ pub fn select(
     settings: &Settings,
     ctx: &mut Context,
 ) -> Result<Placement, CodegenError> {
+    select_watched(func, settings, ctx, &mut Watcher::nobody())
+}
+
+fn select_watched(
+    func: &mut Function,
+    settings: &Settings,
+    ctx: &mut Context,
+    watcher: &mut Watcher<'_>,
+) -> Result<Placement, CodegenError> {
     if settings.verify {
         verify(func, "input")?;
     }
     refuse_handlers(func)?;
     if settings.opt_level != OptLevel::None {
-        opt::optimize(
-            func,
-            &mut ctx.opt,
-            |func, pass| if settings.verify { verify(func, pass) } else { Ok(()) },
-        )?;
+        opt::optimize(func, &mut ctx.opt, |func, pass| {
+            watcher.step(pass, State::Ir(func));
+            if settings.verify { verify(func, pass) } else { Ok(()) }
+        })?;
     }
     let placement = crate::abi::place(&func.signature)?;
     ctx.machine.clear();
     ctx.select_steps = x64::select(func, &mut ctx.machine, settings)?;
+    watcher.step("select", State::Machine(&ctx.machine));
     Ok(placement)
 }
 
@@ -112,10 +133,23 @@ pub fn compile_machine(
     settings: &Settings,
     sequences: SequenceEmitter,
 ) -> Result<CompiledFunction, CodegenError> {
+    finish(ctx, placement, limit, settings, sequences, &mut Watcher::nobody())
+}
+
+fn finish(
+    ctx: &mut Context,
+    placement: &Placement,
+    limit: Option<&StackLimit>,
+    settings: &Settings,
+    sequences: SequenceEmitter,
+    watcher: &mut Watcher<'_>,
+) -> Result<CompiledFunction, CodegenError> {
     let Context { machine, regalloc, buffer, .. } = ctx;
     let relieved = slots::relieve(machine, settings.slots);
+    watcher.step("slots", State::Machine(machine));
     let file = register_file(placement, settings);
     let allocation = regalloc::allocate(machine, &file, settings.verify, regalloc)?;
+    watcher.step("regalloc", State::Allocated(machine, &allocation));
     let written = allocation.written(machine);
     let frame = frame::layout(machine, placement, written, allocation.spill_words())?;
     let input = emit::Input {
@@ -129,6 +163,7 @@ pub fn compile_machine(
     };
     let mut compiled = emit::emit(input, buffer)?;
     (compiled.steps.slots, compiled.steps.regalloc) = (relieved, allocation.steps());
+    watcher.step("emit", State::Code(&compiled));
     Ok(compiled)
 }
 

@@ -9,11 +9,13 @@ use crate::link::{self, Input};
 use crate::module::{self, ModuleInfo};
 use crate::settings::Settings;
 use crate::translate::{self, prescan};
+use crate::watch::{self, State, Watch, Which};
 use sphex_artifact::images;
 use sphex_artifact::module::{self as desc, Description};
 use sphex_artifact::sections::Kind;
 use sphex_artifact::types::FuncType;
 use sphex_artifact::write::{Contents, Name, write};
+use sphex_codegen::observe::Watcher;
 use sphex_codegen::pipeline;
 use sphex_ir::Function;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +38,12 @@ struct Worker {
 
 /// Compiles a module to an artifact.
 pub fn compile_module(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
-    match compile(wasm, settings) {
+    compile_watched(wasm, settings, &())
+}
+
+/// [`compile_module`], with somebody to look on.
+pub fn compile_watched(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8>> {
+    match compile(wasm, settings, watch) {
         // What is invalid besides is better said first.
         Err(error @ CompileError::Unsupported { .. }) => {
             Err(crate::validate(wasm, settings).err().unwrap_or(error))
@@ -45,13 +52,38 @@ pub fn compile_module(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
     }
 }
 
-fn compile(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
-    let target = settings.artifact_target();
+/// Compiles some functions of a module as [`compile_module`] does, for a watch to see, and makes no artifact. One thread,
+/// in order.
+pub fn inspect(wasm: &[u8], settings: &Settings, which: Which<'_>, watch: &dyn Watch) -> Result<()> {
     let mut info = module::parse(wasm, settings)?;
     look_ahead(&mut info, settings);
+    let positions = watch::chosen(&info, which);
+    match which {
+        Which::Index(index) if positions.is_empty() => return Err(CompileError::NoSuchFunction(index)),
+        Which::Name(name) if positions.is_empty() => return Err(CompileError::NoSuchName(name.to_owned())),
+        _ => {}
+    }
+    let mut worker = Worker::default();
+    for position in positions {
+        compile_function(&info, settings, position, &mut worker, watch)?;
+        renew(&mut worker, &info, position);
+    }
+    Ok(())
+}
+
+fn compile(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8>> {
+    let target = settings.artifact_target();
+    let mut info = module::parse(wasm, settings)?;
+    watch.phase("parse", wasm.len());
+    look_ahead(&mut info, settings);
+    let code_bytes = info.bodies.iter().map(|body| body.bytes.as_bytes().len()).sum();
+    watch.phase("look ahead", code_bytes);
+    watch.begin(info.bodies.len(), code_bytes);
     let inputs =
-        each(&info, settings, |worker, position| compile_function(&info, settings, position, worker))?;
+        each(&info, settings, |worker, position| compile_function(&info, settings, position, worker, watch))?;
+    watch.phase("functions", inputs.iter().map(|input| input.code.code.len()).sum());
     let linked = link::link(target, inputs)?;
+    watch.phase("link", linked.text.len());
     let mut data = Vec::new();
     images::lay_out(&mut info.module, &info.segments, target.page(), &mut data);
     let names = names(&info);
@@ -60,7 +92,9 @@ fn compile(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
         false => Vec::new(),
     };
     let description = Description { modules: vec![info.module], bodies: Vec::new() };
-    finish(Kind::Module, settings, &description, &linked, &names, &data, &debug)
+    let artifact = finish(Kind::Module, settings, &description, &linked, &names, &data, &debug)?;
+    watch.phase("write", artifact.len());
+    Ok(artifact)
 }
 
 /// Compiles CLIF functions, placed and verified, to an artifact; `names` has one for each, by which the runtime finds
@@ -137,12 +171,19 @@ fn compile_function(
     settings: &Settings,
     position: usize,
     worker: &mut Worker,
+    watch: &dyn Watch,
 ) -> Result<Input> {
+    let mut observer = watch.function(watch::defined(info, position));
+    let mut watcher = Watcher::new(observer.as_mut().map(|observer| &mut **observer as _));
     let mut func = translate::translate(info, settings, position, &mut worker.translate)?.func;
+    watcher.step("translate", State::Ir(&func));
     let function = info.bodies[position].validate.index;
-    let code = pipeline::compile(&mut func, &settings.for_codegen(), &mut worker.codegen)
-        .map_err(|error| codegen_error(info.function_name(function), &error))?;
-    let offset = info.bodies[position].bytes.range().start as u32;
+    let code =
+        pipeline::compile_watched(&mut func, &settings.for_codegen(), &mut worker.codegen, &mut watcher)
+            .map_err(|error| codegen_error(info.function_name(function), &error))?;
+    let body = &info.bodies[position].bytes;
+    let offset = body.range().start as u32;
+    watch.done(body.as_bytes().len());
     Ok(Input { name: func.name, function, code, inlined: func.inline_nodes, offset })
 }
 

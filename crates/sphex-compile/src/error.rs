@@ -43,6 +43,9 @@ pub enum CompileError {
     /// The module defines no function of this index.
     #[error("the module defines no function {0}")]
     NoSuchFunction(u32),
+    /// The module defines no function of this name.
+    #[error("the module defines no function named {0:?}")]
+    NoSuchName(String),
     /// The code generator refused a function.
     #[error("cannot compile{}: {message}", In(&Some(.function.clone())))]
     Codegen {

@@ -9,8 +9,9 @@ mod link;
 mod module;
 mod settings;
 mod translate;
+pub mod watch;
 
-pub use driver::{compile_functions, compile_module};
+pub use driver::{compile_functions, compile_module, compile_watched, inspect};
 pub use error::{CompileError, FunctionName};
 pub use settings::{MemorySettings, Settings, WasmFeatures};
 pub use translate::{Translation, WASM_NAMESPACE};

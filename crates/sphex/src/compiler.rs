@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use sphex_compile::watch::Watch;
 use sphex_compile::{CompileError, MemorySettings, Settings};
 
 use crate::config::Config;
@@ -50,16 +51,19 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
 }
 
 /// Compiles wasm to an artifact.
-pub(crate) fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn compile(engine: &Engine, wasm: &[u8], watch: &dyn Watch) -> Result<Vec<u8>> {
     let settings = settings(engine.config())?;
-    sphex_compile::compile_module(wasm, &settings).map_err(|error| {
-        let kind = match &error {
-            CompileError::Unsupported { .. } => ErrorKind::Unsupported,
-            CompileError::TooLarge { .. } => ErrorKind::Limit,
-            _ => ErrorKind::Invalid,
-        };
-        Error::with_source(kind, error.to_string(), error)
-    })
+    sphex_compile::compile_watched(wasm, &settings, watch).map_err(error)
+}
+
+/// An error of the compiler as one of the engine.
+pub(crate) fn error(error: CompileError) -> Error {
+    let kind = match &error {
+        CompileError::Unsupported { .. } => ErrorKind::Unsupported,
+        CompileError::TooLarge { .. } => ErrorKind::Limit,
+        _ => ErrorKind::Invalid,
+    };
+    Error::with_source(kind, error.to_string(), error)
 }
 
 impl Engine {

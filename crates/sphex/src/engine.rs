@@ -69,7 +69,7 @@ impl Engine {
     /// Compiles a module to the bytes of an artifact, without loading it.
     #[cfg(feature = "compiler")]
     pub fn precompile(&self, wasm: &[u8]) -> Result<Vec<u8>> {
-        crate::compiler::compile(self, &crate::compiler::to_wasm(wasm)?)
+        self.precompile_watched(wasm, &())
     }
 
     pub(crate) fn max_wasm_stack(&self) -> usize {

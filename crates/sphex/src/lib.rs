@@ -35,6 +35,8 @@ mod error;
 mod externref;
 mod externs;
 mod func;
+#[cfg(feature = "compiler")]
+pub mod inspect;
 mod instance;
 #[cfg(feature = "compiler")]
 pub mod jit;

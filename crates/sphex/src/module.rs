@@ -31,9 +31,7 @@ impl Module {
     /// Compiles a module from wasm, or (with the feature `wat`) from its text.
     #[cfg(feature = "compiler")]
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
-        let wasm = crate::compiler::to_wasm(bytes.as_ref())?;
-        let artifact = crate::compiler::compile(engine, &wasm)?;
-        Module::from_code(engine, Code::from_bytes(&artifact, false)?)
+        Module::new_watched(engine, bytes, &())
     }
 
     /// Compiles a module from a file of wasm or text.

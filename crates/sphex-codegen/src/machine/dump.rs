@@ -1,30 +1,55 @@
-//! A machine function as text, for `test compile` and for reading.
+//! A machine function as text, for `test compile` and for reading: before allocation, and after it with locations and
+//! moves.
 
 use super::{
     Amode, AmodeRef, Base, CallRef, MachineBlock, MachineFunction, Pseudo, Target, VARIANT_MEMORY,
     VARIANT_SYMBOL, VARIANT_WIDE, Vmctx,
 };
-use crate::regalloc::{Operand, OperandConstraint, OperandKind, OperandPos, VReg, from_preg};
+use crate::regalloc::{
+    Allocation, Location, Operand, OperandConstraint, OperandKind, OperandPos, VReg, from_preg,
+};
 use core::fmt::{self, Write};
 use sphex_asm::x64::operand::{Size, register_name};
 use sphex_asm::x64::{Cond, RowId, Variant};
 
 impl fmt::Display for MachineFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (slot, data) in self.slots.iter() {
+        Listing { func: self, allocation: None, with_places: false }.fmt(f)
+    }
+}
+
+/// A machine function to print.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing<'a> {
+    /// The function.
+    pub func: &'a MachineFunction,
+    /// Where its operands are, once that is known: printed in place of virtual registers, with the moves.
+    pub allocation: Option<&'a Allocation<'a>>,
+    /// Begin lines with the place in the source, where it is another than before: `@1f`.
+    pub with_places: bool,
+}
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let func = self.func;
+        for (slot, data) in func.slots.iter() {
             writeln!(f, "  {slot} = {} bytes, align {}", data.size, 1u32 << data.align_shift)?;
         }
-        for (block, data) in self.blocks.iter() {
+        let (mut next_move, mut place) = (0, None);
+        for (block, data) in func.blocks.iter() {
             write!(f, "{block}")?;
-            list(f, &self.vregs[data.params.range()])?;
+            list(f, &func.vregs[data.params.range()])?;
             writeln!(f, ":{}", if data.cold { " ; cold" } else { "" })?;
             for inst in data.insts.range() {
-                self.dump_inst(f, inst)?;
+                self.moves(f, inst, false, &mut next_move)?;
+                self.place(f, inst, &mut place)?;
+                self.inst(f, inst)?;
                 let last = inst + 1 == data.insts.end as usize;
                 if last {
-                    self.dump_successors(f, block)?;
+                    func.dump_successors(f, block)?;
                 }
                 f.write_char('\n')?;
+                self.moves(f, inst, true, &mut next_move)?;
             }
         }
         Ok(())
@@ -49,13 +74,47 @@ impl MachineFunction {
         }
         Ok(())
     }
+}
 
-    fn dump_inst(&self, f: &mut fmt::Formatter<'_>, index: usize) -> fmt::Result {
-        let inst = &self.insts[index];
-        let variant = Variant(inst.variant);
+impl Listing<'_> {
+    /// The moves before or after an instruction. They stand in program order.
+    fn moves(&self, f: &mut fmt::Formatter<'_>, inst: usize, after: bool, next: &mut usize) -> fmt::Result {
+        let Some(allocation) = self.allocation else { return Ok(()) };
+        while let Some(edit) = allocation.nth_move(*next)
+            && (edit.inst as usize, edit.after) == (inst, after)
+        {
+            *next += 1;
+            f.write_str("    move ")?;
+            location(f, edit.to)?;
+            f.write_str(" <- ")?;
+            location(f, edit.from)?;
+            f.write_char('\n')?;
+        }
+        Ok(())
+    }
+
+    /// Where in the source an instruction comes from; `last` is the place before.
+    fn place(&self, f: &mut fmt::Formatter<'_>, inst: usize, last: &mut Option<u32>) -> fmt::Result {
         f.write_str("    ")?;
+        let number = self.func.insts[inst].location();
+        let place = self.func.locations.get(number as usize).filter(|place| !place.is_none());
+        match place {
+            Some(place) if self.with_places && last.replace(number) != Some(number) => {
+                write!(f, "@{:04x} ", place.offset)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn inst(&self, f: &mut fmt::Formatter<'_>, index: usize) -> fmt::Result {
+        let func = self.func;
+        let inst = &func.insts[index];
+        let variant = Variant(inst.variant);
         match inst.pseudo() {
-            Some(pseudo) => self.dump_pseudo(f, pseudo, variant, inst.payload)?,
+            Some(pseudo) => {
+                f.write_str(pseudo.name())?;
+                self.pseudo(f, index, pseudo, variant, inst.payload)?;
+            }
             None => {
                 let row = RowId(inst.row).row();
                 f.write_str(row.name)?;
@@ -67,20 +126,23 @@ impl MachineFunction {
                 }
             }
         }
-        for (k, operand) in self.operands_of(index).iter().enumerate() {
+        for (k, operand) in func.operands_of(index).iter().enumerate() {
             f.write_str(if k == 0 { " " } else { ", " })?;
-            dump_operand(f, *operand)?;
+            match self.allocation {
+                Some(allocation) => allocated(f, *operand, allocation.location(index, k))?,
+                None => dump_operand(f, *operand)?,
+            }
         }
         if inst.variant & VARIANT_MEMORY != 0 {
-            let data = &self.amodes[AmodeRef::from_u32(inst.payload)];
-            dump_amode(f, &data.amode)?;
+            let data = &func.amodes[AmodeRef::from_u32(inst.payload)];
+            self.amode(f, index, &data.amode)?;
             if data.imm != 0 {
                 write!(f, " ${}", data.imm)?;
             }
         } else if inst.variant & VARIANT_WIDE != 0 {
-            write!(f, " ${:#x}", self.wide_immediates[inst.payload as usize])?;
+            write!(f, " ${:#x}", func.wide_immediates[inst.payload as usize])?;
         } else if inst.variant & VARIANT_SYMBOL != 0 {
-            write!(f, " {}", self.symbols[inst.payload as usize])?;
+            write!(f, " {}", func.symbols[inst.payload as usize])?;
         } else if inst.pseudo().is_none() && inst.payload != 0 {
             write!(f, " ${}", inst.payload as i32)?;
         }
@@ -90,28 +152,29 @@ impl MachineFunction {
         Ok(())
     }
 
-    fn dump_pseudo(
+    fn pseudo(
         &self,
         f: &mut fmt::Formatter<'_>,
+        index: usize,
         pseudo: Pseudo,
         variant: Variant,
         payload: u32,
     ) -> fmt::Result {
-        f.write_str(pseudo.name())?;
+        let func = self.func;
         match pseudo {
             Pseudo::JumpIf | Pseudo::TrapIf => write!(f, " {}", variant.get_cond().suffix()),
             Pseudo::JumpIfBoth | Pseudo::JumpIfEither | Pseudo::TrapIfBoth | Pseudo::TrapIfEither => {
                 let second = Cond::ALL[payload as usize & 15];
                 write!(f, " {} {}", variant.get_cond().suffix(), second.suffix())
             }
-            Pseudo::JumpTable => write!(f, " {:?}", self.jump_tables[payload as usize]),
+            Pseudo::JumpTable => write!(f, " {:?}", func.jump_tables[payload as usize]),
             Pseudo::Sequence => write!(f, " {payload}"),
             Pseudo::Call | Pseudo::TailCall => {
-                let call = &self.calls[CallRef::from_u32(payload)];
+                let call = &func.calls[CallRef::from_u32(payload)];
                 match call.target {
-                    Target::Symbol(symbol) => write!(f, " {}", self.symbols[symbol.0 as usize])?,
+                    Target::Symbol(symbol) => write!(f, " {}", func.symbols[symbol.0 as usize])?,
                     Target::Register => f.write_str(" *")?,
-                    Target::Memory(amode) => dump_amode(f, &self.amodes[amode].amode)?,
+                    Target::Memory(amode) => self.amode(f, index, &func.amodes[amode].amode)?,
                 }
                 match call.vmctx {
                     Vmctx::Keep => Ok(()),
@@ -122,6 +185,61 @@ impl MachineFunction {
             _ => Ok(()),
         }
     }
+
+    fn amode(&self, f: &mut fmt::Formatter<'_>, inst: usize, amode: &Amode) -> fmt::Result {
+        f.write_str(" [")?;
+        match amode.base {
+            Base::None => f.write_str("0")?,
+            Base::Reg(vreg) => self.register(f, inst, vreg)?,
+            Base::Pinned(reg) => f.write_str(register_name(reg, Size::S64))?,
+            Base::Slot(slot) => write!(f, "{slot}")?,
+            Base::Incoming => f.write_str("incoming")?,
+            Base::Outgoing => f.write_str("outgoing")?,
+            Base::TailOutgoing(bytes) => write!(f, "tail {bytes}")?,
+            Base::Constant(constant) => write!(f, "{constant}")?,
+            Base::Symbol(symbol) => write!(f, "symbol {}", symbol.0)?,
+            Base::Got(symbol) => write!(f, "got {}", symbol.0)?,
+        }
+        if let Some((index, shift)) = amode.index {
+            f.write_str(" + ")?;
+            self.register(f, inst, index)?;
+            write!(f, "*{}", 1u32 << shift)?;
+        }
+        if amode.disp != 0 {
+            write!(f, " {:+}", amode.disp)?;
+        }
+        f.write_char(']')
+    }
+
+    /// A register of an address. Addresses come last among the operands.
+    fn register(&self, f: &mut fmt::Formatter<'_>, inst: usize, vreg: VReg) -> fmt::Result {
+        let is_it = |operand: &Operand| {
+            operand.vreg() == vreg
+                && operand.kind() == OperandKind::Use
+                && operand.as_fixed_nonallocatable().is_none()
+        };
+        let found = self.func.operands_of(inst).iter().rposition(is_it);
+        match (self.allocation, found) {
+            (Some(allocation), Some(k)) => location(f, allocation.location(inst, k)),
+            _ => write!(f, "{vreg}"),
+        }
+    }
+}
+
+fn location(f: &mut fmt::Formatter<'_>, location: Location) -> fmt::Result {
+    match location {
+        Location::Reg(reg) => f.write_str(register_name(reg, Size::S64)),
+        Location::Spill(word) => write!(f, "spill{word}"),
+    }
+}
+
+/// An operand that has a place: `v12=rax` is written there, `v12:rax` is read.
+fn allocated(f: &mut fmt::Formatter<'_>, operand: Operand, place: Location) -> fmt::Result {
+    if operand.as_fixed_nonallocatable().is_none() {
+        let mark = if operand.kind() == OperandKind::Def { '=' } else { ':' };
+        write!(f, "{}{mark}", operand.vreg())?;
+    }
+    location(f, place)
 }
 
 fn dump_operand(f: &mut fmt::Formatter<'_>, operand: Operand) -> fmt::Result {
@@ -142,27 +260,4 @@ fn dump_operand(f: &mut fmt::Formatter<'_>, operand: Operand) -> fmt::Result {
         OperandConstraint::Stack => f.write_str(":stack"),
         OperandConstraint::Reg | OperandConstraint::Limit(_) => Ok(()),
     }
-}
-
-fn dump_amode(f: &mut fmt::Formatter<'_>, amode: &Amode) -> fmt::Result {
-    f.write_str(" [")?;
-    match amode.base {
-        Base::None => f.write_str("0")?,
-        Base::Reg(vreg) => write!(f, "{vreg}")?,
-        Base::Pinned(reg) => f.write_str(register_name(reg, Size::S64))?,
-        Base::Slot(slot) => write!(f, "{slot}")?,
-        Base::Incoming => f.write_str("incoming")?,
-        Base::Outgoing => f.write_str("outgoing")?,
-        Base::TailOutgoing(bytes) => write!(f, "tail {bytes}")?,
-        Base::Constant(constant) => write!(f, "{constant}")?,
-        Base::Symbol(symbol) => write!(f, "symbol {}", symbol.0)?,
-        Base::Got(symbol) => write!(f, "got {}", symbol.0)?,
-    }
-    if let Some((index, shift)) = amode.index {
-        write!(f, " + {index}*{}", 1u32 << shift)?;
-    }
-    if amode.disp != 0 {
-        write!(f, " {:+}", amode.disp)?;
-    }
-    f.write_char(']')
 }

@@ -42,6 +42,7 @@ pub fn optimize<E>(
     mut check: impl FnMut(&Function, &'static str) -> Result<(), E>,
 ) -> Result<(), E> {
     branches::branches(func, &mut scratch.branches);
+    check(func, "branches")?;
     for _ in 0..ROUNDS {
         params::params(func, &mut scratch.params);
         check(func, "params")?;
