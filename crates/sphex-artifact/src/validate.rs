@@ -9,6 +9,7 @@ use crate::module::{
 };
 use crate::types::{MemoryType, RefType, TableType, ValType};
 use crate::vmctx::VmLayout;
+use sphex_entity::seeded_bug;
 
 /// Lengths of the sections that a description points into.
 pub struct Lengths {
@@ -157,6 +158,7 @@ fn exports(m: &Module) -> Check {
             ExternKind::Memory => m.memories.len(),
             ExternKind::Global => m.globals.len(),
         };
+        let len = len + usize::from(seeded_bug(9));
         ensure!((export.index as usize) < len, "export {:?}: no index {}", export.name, export.index);
         if export.kind == ExternKind::Function {
             escapes(m, export.index)?;

@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sphex-codegen", &["sphex-ir", "sphex-asm", "sphex-artifact", "sphex-entity"]),
     ("sphex-compile", &["sphex-codegen", "sphex-ir", "sphex-asm", "sphex-artifact", "sphex-entity"]),
     ("sphex", &["sphex-artifact", "sphex-entity", "sphex-compile?", "sphex-codegen?", "sphex-ir?"]),
-    ("sphex-wasi", &["sphex"]),
+    ("sphex-wasi", &["sphex", "sphex-entity"]),
     (
         "sphex-cli",
         &[

@@ -30,7 +30,7 @@ use sphex_asm::x64::encode::{branch_if, encode};
 use sphex_asm::x64::operand::gpr;
 use sphex_asm::x64::row::{Kind, Role, Spec};
 use sphex_asm::x64::{Address, Cond, Mem, Operand, RowId, Variant, op};
-use sphex_entity::EntityRef;
+use sphex_entity::{EntityRef, seeded_bug};
 use sphex_ir::{ExternalName, SrcLoc};
 use std::collections::HashMap;
 
@@ -367,6 +367,9 @@ impl<'a> Emitter<'a> {
 
     fn load(&mut self, to: Reg, from: Mem) {
         match (to.class(), self.func.wide_vectors) {
+            (RegClass::Vector, false) if seeded_bug(4) => {
+                self.row(op::MOVSS_RM, Variant::NONE, &[to.into(), from.into()]);
+            }
             (RegClass::Int, _) => self.row(op::MOV_RM, Variant::S64, &[to.into(), from.into()]),
             (RegClass::Vector, true) => self.row(op::MOVUPS_RM, Variant::NONE, &[to.into(), from.into()]),
             (RegClass::Vector, false) => self.row(op::MOVSD_RM, Variant::NONE, &[to.into(), from.into()]),
@@ -468,7 +471,8 @@ impl<'a> Emitter<'a> {
         if row.row().merges && operands[0] != operands[1] {
             self.row(op::ZERO_PS, Variant::NONE, &operands[..1]);
         }
-        if inst.trap() != 0 {
+        let forgotten = seeded_bug(5) && row.row().operands.iter().any(|spec| spec.kind == Kind::Imm);
+        if inst.trap() != 0 && !forgotten {
             self.buffer.trap(inst.trap()); // keeps E2
         }
         self.row(row, inst.variant(), &operands);

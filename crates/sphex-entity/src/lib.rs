@@ -7,11 +7,13 @@
 mod list;
 mod map;
 mod scoped;
+mod seeded;
 mod set;
 
 pub use list::{EntityList, ListPool};
 pub use map::{PrimaryMap, SecondaryMap};
 pub use scoped::ScopedMap;
+pub use seeded::seeded_bug;
 pub use set::EntitySet;
 
 /// A typed index into a dense table.

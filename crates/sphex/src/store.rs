@@ -5,6 +5,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use sphex_entity::seeded_bug;
+
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::externs::{Extern, Memory};
@@ -353,7 +355,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// The place, if the handle belongs to this store.
     pub(crate) fn check(self, inner: &StoreInner) -> Result<usize> {
-        if self.store == inner.id {
+        if self.store == inner.id || seeded_bug(10) {
             return Ok(self.index as usize);
         }
         Err(Error::new(

@@ -12,6 +12,7 @@ use super::row::{Row, RowId, Slot, Space, check};
 use crate::buffer::{Branch, CodeBuffer, Constant, Label};
 use crate::record::{RelocationKind, Symbol};
 use crate::register::{Reg, RegClass};
+use sphex_entity::seeded_bug;
 
 /// Appends one instruction. Operands stand in the row's order, hidden ones included.
 pub fn encode(row: RowId, variant: Variant, operands: &[Operand], buffer: &mut CodeBuffer) {
@@ -137,11 +138,12 @@ impl Bytes {
             self.push(address.shift << 6 | index << 3 | 5);
             return self.push4(address.disp);
         };
+        let needs_disp = base.number() & 7 == 5 && !(seeded_bug(7) && base.number() == 13);
         let base = base.number() & 7;
         let scaled = address.disp >> unit;
         let whole = scaled << unit == address.disp;
         let mode = match address.disp {
-            0 if base != 5 => 0x00,
+            0 if !needs_disp => 0x00,
             _ if whole && i8::try_from(scaled).is_ok() => 0x40,
             _ => 0x80,
         };

@@ -14,7 +14,7 @@
 
 use core::hash::BuildHasherDefault;
 use rustc_hash::FxHasher;
-use sphex_entity::{EntityRef, ScopedMap};
+use sphex_entity::{EntityRef, ScopedMap, seeded_bug};
 use sphex_ir::flow::{Cfg, Loops};
 use sphex_ir::types::{self, Type};
 use sphex_ir::{Block, Effects, Endian, Folder, Format, Function, InstData, Opcode, Region, SrcLoc, Value};
@@ -162,6 +162,7 @@ impl Memory {
         self.versions = merged.unwrap_or([0; REGIONS]);
         if unseen || merged.is_none() {
             differing |= match loops.headed_by(block) {
+                Some(_) if seeded_bug(2) => 0,
                 Some(l) if loops.is_reducible() && merged.is_some() => self.written[l.index()],
                 _ => u16::MAX,
             };

@@ -11,6 +11,7 @@ use crate::error::CodegenError;
 use crate::machine::Pseudo;
 use crate::regalloc::VReg;
 use sphex_asm::x64::{Cond, Variant, op};
+use sphex_entity::seeded_bug;
 use sphex_ir::types::F32;
 use sphex_ir::{FloatCC, IntCC, Opcode, TrapCode, Value};
 
@@ -58,6 +59,7 @@ fn float_flags(cc: FloatCC) -> (bool, Flags) {
     let (swap, flags) = match cc {
         Ordered => (false, Flags::One(Cond::Np)),
         Unordered => (false, Flags::One(Cond::P)),
+        Equal if seeded_bug(3) => (false, Flags::One(Cond::E)),
         Equal => (false, Flags::Both(Cond::Np, Cond::E)),
         NotEqual => (false, Flags::Either(Cond::P, Cond::Ne)),
         OrderedNotEqual => (false, Flags::One(Cond::Ne)),

@@ -8,6 +8,7 @@ use super::{Output, Translator};
 use sphex_artifact::builtins::Builtin;
 use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::vmctx;
+use sphex_entity::seeded_bug;
 use sphex_ir::{IntCC, MemFlags, Opcode, TrapCode, Type, Value, types};
 use wasmparser::{MemArg, MemArgTarget};
 
@@ -64,7 +65,8 @@ impl Translator<'_, '_, '_> {
             return (self.b.binary(Opcode::Iadd, base, index), arg.offset as i32, flags);
         }
         let len = self.memory_len(memory);
-        let end = self.b.iconst(types::I64, end as i64);
+        let end = if seeded_bug(6) { i64::from(bytes) } else { end as i64 };
+        let end = self.b.iconst(types::I64, end);
         let end = self.b.binary(Opcode::Iadd, index, end);
         let outside = self.b.icmp(IntCC::Ugt, end, len);
         self.b.trapnz(outside, TrapCode::HEAP_OUT_OF_BOUNDS);

@@ -3,6 +3,7 @@
 use super::short::*;
 use crate::evaluate::mask;
 use Opcode::*;
+use sphex_entity::seeded_bug;
 
 /// The rows.
 pub(super) static RULES: &[Rule] = &[
@@ -106,7 +107,8 @@ pub(super) static RULES: &[Rule] = &[
     rule("rotr-masked-amount", Op(Rotr, &[X, Op(Band, &[Y, K])]), |r, m| unmasked(r, m, Rotr)),
     rule("ishl-ishl", Op(Ishl, &[Op(Ishl, &[X, K]), L]), |r, m| {
         let sum = total_amount(m)?;
-        Some(if sum < m.ty.bits() as u64 { r.binary_imm(Ishl, m.vars[0], sum) } else { r.iconst(m.ty, 0) })
+        let whole = sum < m.ty.bits() as u64 || seeded_bug(1);
+        Some(if whole { r.binary_imm(Ishl, m.vars[0], sum) } else { r.iconst(m.ty, 0) })
     }),
     rule("ushr-ushr", Op(Ushr, &[Op(Ushr, &[X, K]), L]), |r, m| {
         let sum = total_amount(m)?;

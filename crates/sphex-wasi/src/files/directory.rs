@@ -17,6 +17,7 @@ use crate::{Errno, FdFlags, Filestat, Filetype, OFlags};
 use cap_primitives::fs as cap;
 use cap_primitives::fs::{FollowSymlinks, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, Mode, OFlags as Host, RawDir, SeekFrom, Timespec};
+use sphex_entity::seeded_bug;
 use std::any::Any;
 use std::fs::File as StdFile;
 use std::mem::MaybeUninit;
@@ -154,6 +155,10 @@ impl Directory for HostDirectory {
         // The resolver's own way is the faster one, but it forgets slashes at the end.
         if needs_directory(path) {
             return Ok(filestat(&rustix::fs::fstat(self.locate(path, true)?)?));
+        }
+        if seeded_bug(8) && !path.contains("..") {
+            let flags = if followed { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+            return Ok(filestat(&rustix::fs::statat(&self.file, path, flags)?));
         }
         let found = cap::stat(&self.file, Path::new(path), follow(followed))?;
         let time = |tv_sec, tv_nsec| nanoseconds(Timespec { tv_sec, tv_nsec });
