@@ -1,10 +1,13 @@
 //! `sphex` built without a compiler: its symbols name no crate of the compiler, and it runs artifacts, WASI's 46
-//! functions (host functions of every signature that preview 1 has) included.
+//! functions included. The crate's example `answer`, built without a compiler too, has host functions of any signature.
 //!
-//! Such a binary needs a build of its own, which `cargo test` should not have to wait for: `.ci/run` makes it and says
-//! where in `SPHEX_NO_COMPILER`. Where that is not set and `SPHEX_REQUIRE` names `no-compiler` the test makes it; else
+//! Such binaries need a build of their own, which `cargo test` should not have to wait for: `.ci/run` makes them and says
+//! where the first is in `SPHEX_NO_COMPILER`; the example stands beside it. Where that is not set and `SPHEX_REQUIRE` names `no-compiler` the test makes it; else
 //! it is skipped.
 
+#[path = "../../sphex/examples/answer.rs"]
+#[allow(dead_code, unsafe_code)]
+mod answer;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use std::process::Command;
 
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{Endianness, Object, ObjectSymbol};
+use sphex::{FuncType, ValType};
 use support::{Ended, SPHEX, required, root, run};
 
 /// Crates of which nothing may be in the binary.
@@ -48,6 +52,21 @@ fn binary() -> Option<PathBuf> {
     cargo.args(["build", "-q", "-p", "sphex-cli", "--no-default-features", "--target-dir"]).arg(&target);
     let built = run(cargo.current_dir(root()));
     assert_eq!(built.code, 0, "{}", built.stderr);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "-q",
+        "-p",
+        "sphex",
+        "--no-default-features",
+        "--example",
+        "answer",
+        "--target-dir",
+    ]);
+    let built = run(cargo.arg(&target).current_dir(root()));
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let beside = target.join("debug/sphex-answer");
+    std::fs::copy(target.join("debug/examples/answer"), beside).expect("the example");
     Some(target.join("debug/sphex"))
 }
 
@@ -138,4 +157,58 @@ fn it_says_that_it_cannot_compile() {
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("this sphex was built without a compiler"), "{}", ended.stderr);
     assert_eq!(run(Command::new(&binary).arg("compile").arg("--help")).code, 1);
+}
+
+/// Function types of 0 to 24 parameters and 0 to 12 results.
+fn signatures() -> Vec<FuncType> {
+    const TYPES: &[ValType] =
+        &[ValType::I32, ValType::I64, ValType::F32, ValType::F64, ValType::ExternRef, ValType::FuncRef];
+    let mut state = 0x5eed_u64;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let mut types = |most: usize| -> Vec<ValType> {
+        let kinds = 1 + draw(TYPES.len());
+        (0..draw(most + 1)).map(|_| TYPES[draw(kinds)]).collect()
+    };
+    (0..300).map(|_| FuncType::new(types(24), types(12))).collect()
+}
+
+/// A module that hands the arguments of each export on to an import of the same type, and its results back.
+fn forwarder(types: &[FuncType]) -> String {
+    let mut imports = String::new();
+    let mut exports = String::new();
+    for (i, ty) in types.iter().enumerate() {
+        let list = |types: &[ValType]| types.iter().map(|ty| format!(" {ty}")).collect::<String>();
+        let ty_text = format!("(param{}) (result{})", list(&ty.params), list(&ty.results));
+        let arguments: String = (0..ty.params.len()).map(|i| format!(" (local.get {i})")).collect();
+        imports += &format!("(import \"any\" \"f{i}\" (func $f{i} {ty_text}))\n");
+        exports += &format!("(func (export \"g{i}\") {ty_text} (call $f{i}{arguments}))\n");
+    }
+    format!("(module\n{imports}{exports})")
+}
+
+#[test]
+fn host_functions_of_any_signature() {
+    let Some(binary) = binary() else { return };
+    let types = signatures();
+    let mut expected = String::new();
+    for (i, ty) in types.iter().enumerate() {
+        let (_, params, results) = answer::answer(&format!("f{i}"), ty, &answer::arguments(ty));
+        expected += &format!("f{i}({params}) = {results}\nexport g{i} = {results}\n");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (module, artifact) = (folder.path().join("any.wat"), folder.path().join("any.cwasm"));
+    std::fs::write(&module, forwarder(&types)).expect("a file");
+    let compiled = run(Command::new(SPHEX).arg("compile").arg(&module).arg("-o").arg(&artifact));
+    assert_eq!(compiled.code, 0, "{}", compiled.stderr);
+
+    let example = binary.with_file_name("sphex-answer");
+    assert_eq!(compiler_crates(&example), [""; 0], "in {}", example.display());
+    let ended = run(Command::new(&example).arg(&artifact));
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    if let Some(difference) = support::difference("answers", &expected, &ended.stdout) {
+        panic!("{difference}");
+    }
 }
