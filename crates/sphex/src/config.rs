@@ -44,6 +44,9 @@ pub struct Compile {
 pub struct Host {
     /// Bytes of stack that wasm may use, at most; less where the thread's stack is smaller.
     pub max_wasm_stack: usize,
+    /// Bytes of the stack that an async call runs on, of which 128 KiB are the host's. Address space; what is touched
+    /// counts as memory.
+    pub async_stack_size: usize,
     /// Make unwind records known to the platform's unwinder when a module is loaded.
     pub native_unwind: bool,
     /// Make functions and unwind records known to gdb and lldb when a module is loaded. Costs a copy of the artifact.
@@ -76,6 +79,7 @@ impl Default for Host {
     fn default() -> Self {
         Host {
             max_wasm_stack: 1 << 20,
+            async_stack_size: 2 << 20,
             native_unwind: false,
             native_debug: false,
             verify_artifacts: true,
@@ -93,6 +97,9 @@ impl Config {
     pub(crate) fn validate(&self) -> Result<()> {
         if self.host.max_wasm_stack == 0 {
             return Err(Error::new(ErrorKind::Argument, "max_wasm_stack: expected more than 0 bytes"));
+        }
+        if !(256 << 10..=1 << 30).contains(&self.host.async_stack_size) {
+            return Err(Error::new(ErrorKind::Argument, "async_stack_size: expected 256 KiB to 1 GiB"));
         }
         if self.compile.memory_guard > 1 << 40 || self.compile.memory_reservation > 1 << 46 {
             return Err(Error::new(

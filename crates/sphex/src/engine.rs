@@ -9,6 +9,7 @@ use sphex_artifact::types::FuncType;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::vm::stacks::Stacks;
 use crate::vm::traps;
 
 /// A function type of an engine, and where the convention puts its values.
@@ -38,6 +39,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    stacks: Stacks,
     types: RwLock<Types>,
 }
 
@@ -53,7 +55,11 @@ impl Engine {
     pub fn new(config: &Config) -> Result<Engine> {
         config.validate()?;
         traps::install()?;
-        Ok(Engine(Arc::new(Inner { config: config.clone(), types: RwLock::default() })))
+        Ok(Engine(Arc::new(Inner {
+            config: config.clone(),
+            stacks: Stacks::new(config.host.async_stack_size),
+            types: RwLock::default(),
+        })))
     }
 
     /// The configuration.
@@ -74,6 +80,11 @@ impl Engine {
 
     pub(crate) fn max_wasm_stack(&self) -> usize {
         self.0.config.host.max_wasm_stack
+    }
+
+    /// The stacks of async calls.
+    pub(crate) fn stacks(&self) -> &Stacks {
+        &self.0.stacks
     }
 
     /// The number of a function type.

@@ -40,6 +40,10 @@ pub enum ErrorKind {
     Argument,
     /// The operating system refused.
     System,
+    /// An async host function or a yield was reached where wasm cannot be suspended: under `call`, not `call_async`.
+    WouldSuspend,
+    /// A call was dropped while it was suspended. Its frames unwind with this; the caller is not there to see it.
+    Cancelled,
     /// An error of the embedder's, returned by a host function.
     Host,
 }

@@ -22,15 +22,7 @@ impl Instance {
     /// Instantiates a module with its imports, in the module's order, and runs its start function.
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Instance> {
         let mut store = store.as_context_mut();
-        check_engine(store.engine(), module)?;
-        let wanted = module.imports();
-        if wanted.len() != imports.len() {
-            return Err(Error::new(
-                ErrorKind::Link,
-                format!("expected {} imports, found {}", wanted.len(), imports.len()),
-            ));
-        }
-        matching::check(store.inner(), module, imports)?;
+        check_imports(store.inner(), module, imports)?;
         instantiate(&mut store, module, imports)
     }
 
@@ -118,6 +110,17 @@ impl Instance {
     }
 }
 
+/// Checks the module's engine, and the number and types of imports.
+pub(crate) fn check_imports(inner: &StoreInner, module: &Module, imports: &[Extern]) -> Result<()> {
+    check_engine(&inner.engine, module)?;
+    let wanted = module.imports().len();
+    if wanted != imports.len() {
+        let message = format!("expected {wanted} imports, found {}", imports.len());
+        return Err(Error::new(ErrorKind::Link, message));
+    }
+    matching::check(inner, module, imports)
+}
+
 pub(crate) fn check_engine(engine: &Engine, module: &Module) -> Result<()> {
     if Engine::same(engine, module.engine()) {
         return Ok(());
@@ -158,14 +161,23 @@ pub(crate) fn instantiate<T>(
     module: &Module,
     imports: &[Extern],
 ) -> Result<Instance> {
-    let inner = store.inner_mut();
+    let (instance, start) = instantiate_only(store.inner_mut(), module, imports)?;
+    if let Some(function) = start {
+        call::start(store.as_ptr(), instance.0.index as usize, function)?;
+    }
+    Ok(instance)
+}
+
+/// All of `instantiate` but the start function, which is still to be run.
+pub(crate) fn instantiate_only(
+    inner: &mut StoreInner,
+    module: &Module,
+    imports: &[Extern],
+) -> Result<(Instance, Option<u32>)> {
     let number = prepare(inner, module, imports)?;
     let instance = Instance(Handle { store: inner.id, index: number as u32 });
     run_segments(inner, number, module)?;
-    if let Some(function) = module.description().start {
-        call::start(store.as_ptr(), number, function)?;
-    }
-    Ok(instance)
+    Ok((instance, module.description().start))
 }
 
 fn prepare(inner: &mut StoreInner, module: &Module, imports: &[Extern]) -> Result<usize> {

@@ -26,6 +26,7 @@
 //! # #[cfg(not(feature = "compiler"))] fn main() {}
 //! ```
 
+mod asynchronous;
 mod backtrace;
 #[cfg(feature = "compiler")]
 mod compiler;
@@ -50,6 +51,7 @@ mod types;
 mod value;
 mod vm;
 
+pub use asynchronous::HostFuture;
 pub use backtrace::{Backtrace, Frame, SourceLocation};
 pub use config::{Compile, Config, Host};
 pub use engine::Engine;

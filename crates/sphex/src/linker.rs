@@ -78,6 +78,11 @@ impl<T> Linker<T> {
         self
     }
 
+    /// Defines a host function.
+    pub(crate) fn insert_host(&mut self, module: &str, name: &str, func: HostFunc) -> Result<&mut Self> {
+        self.insert(module, name, Definition::Host(Arc::new(func)))
+    }
+
     fn insert(&mut self, module: &str, name: &str, definition: Definition) -> Result<&mut Self> {
         if !self.modules.contains_key(module) {
             self.modules.insert(module.to_string(), HashMap::new());
@@ -296,11 +301,16 @@ impl<T> InstancePre<T> {
     /// Instantiates it.
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>) -> Result<Instance> {
         let mut store = store.as_context_mut();
-        check_engine(store.engine(), &self.module)?;
-        let inner = store.inner_mut();
+        let imports = self.imports(store.inner_mut())?;
+        instantiate(&mut store, &self.module, &imports)
+    }
+
+    /// The imports, made known to a store, and checked.
+    pub(crate) fn imports(&self, inner: &mut StoreInner) -> Result<Vec<Extern>> {
+        check_engine(&inner.engine, &self.module)?;
         let imports: Vec<Extern> =
             self.definitions.iter().map(|definition| definition.extern_in(inner)).collect();
         matching::check(inner, &self.module, &imports)?;
-        instantiate(&mut store, &self.module, &imports)
+        Ok(imports)
     }
 }

@@ -8,12 +8,16 @@ use std::sync::atomic::Ordering;
 use sphex_artifact::Trap;
 use sphex_artifact::vmctx::{Image, VmStore};
 
+use super::fiber::Control;
 use super::store::{Pending, StorePtr, TRAP_PENDING};
 use super::{stubs, sys, walk};
 use crate::error::{Error, Result};
 
 /// Bytes of stack that are left to the host below wasm's limit.
 pub(crate) const HOST_STACK: usize = 128 << 10;
+
+/// What a fiber costs its outer entry, beside the stack that wasm used there: bounds how deep fibers nest.
+const NESTED_FIBER: usize = 4 << 10;
 
 /// What an entry found in `VmStore` and puts back.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +31,7 @@ pub(crate) struct Saved {
     stack_limit: u64,
     host: *mut u8,
     active: *mut VmStore,
+    fiber: *mut Control,
 }
 
 thread_local! {
@@ -56,16 +61,18 @@ pub(crate) unsafe fn enter(
         let inner = store.0.as_ptr();
         sys::thread_has_signal_stack()
             .map_err(|error| Error::system("cannot make an alternate signal stack", error))?;
-        let saved = begin(store, image.stack_bytes as usize)?;
+        begin(store, image.stack_bytes as usize)?;
         let vm = (*inner).vm.as_ptr();
         let status = stubs::enter(code, vmctx, image, vm);
-        end(store, saved);
+        end(store);
         if status == 0 { Ok(()) } else { Err(take_error(store)) }
     }
 }
 
-/// Sets the limit and notes the entry.
-unsafe fn begin(store: StorePtr, stack_bytes: usize) -> Result<Saved> {
+/// Sets the limit and notes the entry. Never inlined, as `end` is not: between the two a fiber may have moved to another
+/// thread, and the address of a thread-local must not be kept from one to the other.
+#[inline(never)]
+unsafe fn begin(store: StorePtr, stack_bytes: usize) -> Result<()> {
     // SAFETY: as for `enter`.
     unsafe {
         let inner = &mut *store.0.as_ptr();
@@ -74,15 +81,39 @@ unsafe fn begin(store: StorePtr, stack_bytes: usize) -> Result<Saved> {
         let sp = &raw const here as usize;
         let low = sys::stack_low().map_err(|error| Error::system("cannot find the stack's bounds", error))?;
         let mut limit = sp.saturating_sub(inner.engine.max_wasm_stack()).max(low + HOST_STACK);
-        if !inner.activations.is_empty() && (*vm).stack_limit < sp as u64 {
-            // A nested entry has what its outer one has left.
-            limit = limit.max((*vm).stack_limit as usize);
+        let fiber = inner.fiber;
+        // The first entry on a fiber is its base's: for it suspension is on, for all within it off.
+        let base = !fiber.is_null() && !(*fiber).entered;
+        if !inner.activations.is_empty() {
+            // A nested entry has what its outer one has left, on the same stack or on another.
+            if base {
+                let left = inner.exit_sp.saturating_sub((*vm).stack_limit as usize);
+                limit = limit.max(sp.saturating_sub(left.saturating_sub(NESTED_FIBER)));
+            } else if (*vm).stack_limit < sp as u64 {
+                limit = limit.max((*vm).stack_limit as usize);
+            }
         }
         if sp.saturating_sub(stack_bytes + 1024) <= limit {
             let mut error = Error::from_trap(Trap::StackOverflow);
             error.set_backtrace(walk::backtrace(inner, None));
             return Err(error);
         }
+        if base {
+            (*fiber).entered = true;
+        }
+        push(store, if base { fiber } else { ptr::null_mut() });
+        (*vm).stack_limit = limit as u64;
+        set_limit(vm, limit as u64);
+        Ok(())
+    }
+}
+
+/// Makes an entry the innermost one, and notes what it finds.
+unsafe fn push(store: StorePtr, fiber: *mut Control) {
+    // SAFETY: as for `enter`.
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let vm = inner.vm.as_ptr();
         let saved = Saved {
             exit_fp: (*vm).exit_fp,
             exit_pc: (*vm).exit_pc,
@@ -91,14 +122,70 @@ unsafe fn begin(store: StorePtr, stack_bytes: usize) -> Result<Saved> {
             exit_sp: inner.exit_sp,
             stack_limit: (*vm).stack_limit,
             host: (*vm).host,
-            active: ACTIVE.with(Cell::get),
+            active: ACTIVE.with(|active| active.replace(vm)),
+            fiber: inner.fiber,
         };
         inner.activations.push(saved);
-        (*vm).stack_limit = limit as u64;
+        inner.fiber = fiber;
         (*vm).host = store.0.as_ptr().cast();
-        set_limit(vm, limit as u64);
-        ACTIVE.with(|active| active.set(vm));
-        Ok(saved)
+    }
+}
+
+/// What a suspended fiber takes with it of its entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Detached {
+    exit_fp: u64,
+    exit_pc: u64,
+    entry_sp: u64,
+    entry_fp: u64,
+    exit_sp: usize,
+    stack_limit: u64,
+}
+
+/// Takes the innermost entry, a suspended fiber's, out of the store, which is then as the fiber found it.
+///
+/// # Safety
+///
+/// The store is borrowed by the caller; its innermost entry is the base entry of a fiber that was just suspended.
+#[inline(never)]
+pub(crate) unsafe fn detach(store: StorePtr) -> Option<Detached> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let vm = inner.vm.as_ptr();
+        inner.activations.last()?;
+        let detached = Detached {
+            exit_fp: (*vm).exit_fp,
+            exit_pc: (*vm).exit_pc,
+            entry_sp: (*vm).entry_sp,
+            entry_fp: (*vm).entry_fp,
+            exit_sp: inner.exit_sp,
+            stack_limit: (*vm).stack_limit,
+        };
+        end(store);
+        Some(detached)
+    }
+}
+
+/// Puts the entry of a fiber that goes on back in, on the thread that runs it now.
+///
+/// # Safety
+///
+/// The store is borrowed by the caller, and is the one that `detached` came from.
+#[inline(never)]
+pub(crate) unsafe fn attach(store: StorePtr, detached: Detached, fiber: *mut Control) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        push(store, fiber);
+        let inner = &mut *store.0.as_ptr();
+        let vm = inner.vm.as_ptr();
+        (*vm).exit_fp = detached.exit_fp;
+        (*vm).exit_pc = detached.exit_pc;
+        (*vm).entry_sp = detached.entry_sp;
+        (*vm).entry_fp = detached.entry_fp;
+        inner.exit_sp = detached.exit_sp;
+        (*vm).stack_limit = detached.stack_limit;
+        set_limit(vm, detached.stack_limit);
     }
 }
 
@@ -113,18 +200,22 @@ unsafe fn set_limit(vm: *mut VmStore, limit: u64) {
     }
 }
 
-unsafe fn end(store: StorePtr, saved: Saved) {
+/// Takes the innermost entry back. What it found is read from the list: a fiber that went on elsewhere found other things
+/// than it did at first.
+#[inline(never)]
+unsafe fn end(store: StorePtr) {
     // SAFETY: as for `enter`.
     unsafe {
         let inner = &mut *store.0.as_ptr();
         let vm = inner.vm.as_ptr();
-        inner.activations.pop();
+        let Some(saved) = inner.activations.pop() else { return };
         ACTIVE.with(|active| active.set(saved.active));
         (*vm).exit_fp = saved.exit_fp;
         (*vm).exit_pc = saved.exit_pc;
         (*vm).entry_sp = saved.entry_sp;
         (*vm).entry_fp = saved.entry_fp;
         inner.exit_sp = saved.exit_sp;
+        inner.fiber = saved.fiber;
         (*vm).stack_limit = saved.stack_limit;
         (*vm).host = saved.host;
         set_limit(vm, saved.stack_limit);

@@ -131,7 +131,7 @@ const fn class(ty: ValType) -> Class {
 }
 
 /// The cursor behind the last of these types.
-const fn end_of(types: &[ValType]) -> Cursor {
+pub(super) const fn end_of(types: &[ValType]) -> Cursor {
     let mut cursor = Cursor::NEW;
     let mut i = 0;
     while i < types.len() {
@@ -142,7 +142,7 @@ const fn end_of(types: &[ValType]) -> Cursor {
 }
 
 /// How many host references are among these types?
-const fn refs_of(types: &[ValType]) -> usize {
+pub(super) const fn refs_of(types: &[ValType]) -> usize {
     let (mut count, mut i) = (0, 0);
     while i < types.len() {
         count += matches!(types[i], ValType::ExternRef) as usize;
@@ -290,7 +290,7 @@ pub trait IntoFunc<T, Params, R>: Send + Sync + 'static {
 pub struct HostFunc {
     pub(crate) signature: Arc<Signature>,
     pub(crate) call: HostCall,
-    body: Box<dyn Any + Send + Sync>,
+    pub(super) body: Box<dyn Any + Send + Sync>,
 }
 
 impl fmt::Debug for HostFunc {
@@ -318,7 +318,7 @@ impl HostFunc {
     ///
     /// The function was made with an `F`.
     #[inline(always)]
-    unsafe fn body<F: 'static>(&self) -> &F {
+    pub(super) unsafe fn body<F: 'static>(&self) -> &F {
         debug_assert!(self.body.is::<F>());
         // SAFETY: the caller's promise.
         unsafe { &*(&raw const *self.body).cast::<F>() }
@@ -344,6 +344,20 @@ unsafe fn host_frame<T: 'static>(
     caller: *mut VmHeader,
     body: impl FnOnce(&HostFunc, &mut StoreData<T>, Option<usize>) -> Result<()>,
 ) {
+    // SAFETY: the caller's promise; while a host function runs, wasm does not, so that the store is ours.
+    unsafe { raw_host_frame::<T>(env, caller, |func, store, number| body(func, &mut *store, number)) }
+}
+
+/// As `host_frame`, for a body that may be suspended, and so must not hold the store borrowed while its poller uses it.
+///
+/// # Safety
+///
+/// As for `host_frame`.
+pub(super) unsafe fn raw_host_frame<T: 'static>(
+    env: *mut u8,
+    caller: *mut VmHeader,
+    body: impl FnOnce(&HostFunc, *mut StoreData<T>, Option<usize>) -> Result<()>,
+) {
     // SAFETY: `env` is the entry that the store owns (V1); the entry into wasm noted the store's address (V2). While a
     // host function runs, wasm does not, so that the store is ours.
     let (func, store) = unsafe {
@@ -355,8 +369,7 @@ unsafe fn host_frame<T: 'static>(
     unsafe { (*store).inner.exit_sp = &raw const here as usize };
     // SAFETY: a caller's vmctx is one of this store (V1).
     let number = (!caller.is_null()).then(|| unsafe { (*caller).instance.addr() });
-    // SAFETY: as above.
-    let result = panic::catch_unwind(AssertUnwindSafe(|| body(func, unsafe { &mut *store }, number)));
+    let result = panic::catch_unwind(AssertUnwindSafe(|| body(func, store, number)));
     match result {
         Ok(Ok(())) => {}
         // SAFETY: called by a host function.

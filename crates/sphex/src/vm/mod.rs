@@ -12,16 +12,24 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod activation;
+pub(crate) mod async_call;
 pub(crate) mod builtins;
 pub(crate) mod call;
 pub(crate) mod code;
 pub(crate) mod debugger;
+pub(crate) mod fiber;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod instance;
 #[cfg(feature = "compiler")]
 pub(crate) mod jit;
+mod lock {
+    //! The lock that `shelf` uses; the shuttle test gives it another.
+    pub(crate) use std::sync::Mutex;
+}
 pub(crate) mod memory;
+pub(crate) mod shelf;
+pub(crate) mod stacks;
 pub(crate) mod store;
 pub(crate) mod stubs;
 pub(crate) mod sys;

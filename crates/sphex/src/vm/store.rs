@@ -13,6 +13,7 @@ use sphex_artifact::vmctx::{FUNCREF_HOST, HOST_MAGIC, VmFuncRef, VmGlobal, VmHea
 
 use super::activation::Saved;
 use super::call::HostFunc;
+use super::fiber::Control;
 use super::heap::Heap;
 use super::instance::InstanceData;
 use super::memory::LinearMemory;
@@ -164,6 +165,8 @@ pub struct StoreInner {
     /// Where the frames of the host function begin that the innermost wasm called.
     pub(crate) exit_sp: usize,
     pub(crate) pending: Option<Pending>,
+    /// The fiber that the innermost entry may suspend; null where suspension is off.
+    pub(crate) fiber: *mut Control,
 }
 
 // SAFETY: the raw pointers point to things that the store owns (V1) or that are immutable and live longer; a store is
@@ -214,6 +217,7 @@ impl StoreInner {
             activations: Vec::new(),
             exit_sp: 0,
             pending: None,
+            fiber: ptr::null_mut(),
         }
     }
 

@@ -10,6 +10,7 @@ use sphex_artifact::vmctx::VmStore;
 
 use super::activation;
 use super::code::with_code_at;
+use super::fiber;
 use super::store::{Pending, StoreInner, TRAP_PENDING};
 use super::stubs;
 use super::sys::signals::{self, Context, Resume};
@@ -25,6 +26,7 @@ pub(crate) fn install() -> Result<()> {
 const RED_ZONE: usize = 128;
 
 fn decide(context: Context) -> Option<Resume> {
+    fiber::die_of_overflow(context.address);
     let vm = activation::active();
     if vm.is_null() {
         return None;

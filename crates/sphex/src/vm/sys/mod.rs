@@ -3,10 +3,12 @@
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub(crate) use unix::{Mapping, Protection, page_size, stack_low, thread_has_signal_stack};
+pub(crate) use unix::{Mapping, Protection, page_size, stack_low, swap_stack_low, thread_has_signal_stack};
 
 #[cfg(unix)]
 pub(crate) mod signals;
+#[cfg(unix)]
+pub(crate) mod stacks;
 
 #[cfg(not(unix))]
 compile_error!("Sphex runs on Linux (x86-64, AArch64) for now");

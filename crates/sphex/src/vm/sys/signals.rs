@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) sp: usize,
     /// The link register, where there is one.
     pub(crate) link: usize,
+    /// The address of the access that faulted, if it was one.
+    pub(crate) address: usize,
 }
 
 /// Where to go on instead: a function of the C convention that never returns.
@@ -69,7 +71,10 @@ fn install_all() -> io::Result<[libc::sigaction; 4]> {
 unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a context that is valid during the handler, and we are the only ones to use it.
     let ucontext = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    let resume = DECIDE.get().and_then(|decide| decide(read(ucontext)));
+    let mut context_of_fault = read(ucontext);
+    // SAFETY: as above; the field is one that all of these signals fill.
+    context_of_fault.address = unsafe { (*info).si_addr() } as usize;
+    let resume = DECIDE.get().and_then(|decide| decide(context_of_fault));
     if let Some(resume) = resume {
         write(ucontext, resume);
         return;
@@ -114,6 +119,7 @@ fn read(context: &libc::ucontext_t) -> Context {
         fp: registers[libc::REG_RBP as usize] as usize,
         sp: registers[libc::REG_RSP as usize] as usize,
         link: 0,
+        address: 0,
     }
 }
 
@@ -139,6 +145,7 @@ fn read(context: &libc::ucontext_t) -> Context {
         fp: machine.regs[29] as usize,
         sp: machine.sp as usize,
         link: machine.regs[30] as usize,
+        address: 0,
     }
 }
 

@@ -172,7 +172,7 @@ thread_local! {
     static SIGNAL_STACK: SignalStack = const { SignalStack { ready: Cell::new(false), ours: Cell::new(None) } };
 }
 
-/// The lowest address of this thread's stack. The guard below it is not counted.
+/// The lowest address of the stack that this thread runs on: its own, or a fiber's. The guard below it is not counted.
 pub(crate) fn stack_low() -> io::Result<usize> {
     let known = STACK_LOW.with(Cell::get);
     if known != 0 {
@@ -181,6 +181,13 @@ pub(crate) fn stack_low() -> io::Result<usize> {
     let low = query_stack_low()?;
     STACK_LOW.with(|cell| cell.set(low));
     Ok(low)
+}
+
+/// Says that this thread goes on on a stack that ends at `low`; gives what was there before (0: its own, not yet known).
+/// Never inlined: the caller may be one that goes on on another thread, see `fiber`.
+#[inline(never)]
+pub(crate) fn swap_stack_low(low: usize) -> usize {
+    STACK_LOW.with(|cell| cell.replace(low))
 }
 
 #[cfg(target_os = "linux")]
@@ -232,6 +239,7 @@ impl Drop for SignalStack {
 }
 
 /// Sees to it that this thread has an alternate signal stack that is large enough.
+#[inline(never)]
 pub(crate) fn thread_has_signal_stack() -> io::Result<()> {
     SIGNAL_STACK
         .try_with(|stack| {
