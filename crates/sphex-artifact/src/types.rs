@@ -158,6 +158,13 @@ pub struct TableType {
     pub table64: bool,
 }
 
+impl TableType {
+    /// A table of such references, of `minimum` elements at first.
+    pub const fn new(element: RefType, minimum: u64, maximum: Option<u64>) -> TableType {
+        TableType { element, minimum, maximum, table64: false }
+    }
+}
+
 /// The type of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemoryType {
@@ -174,6 +181,11 @@ pub struct MemoryType {
 }
 
 impl MemoryType {
+    /// A memory of `minimum` pages of 64 KiB at first, with 32-bit addresses and for one thread.
+    pub const fn new(minimum: u64, maximum: Option<u64>) -> MemoryType {
+        MemoryType { minimum, maximum, shared: false, memory64: false, page_size_log2: 16 }
+    }
+
     /// Bytes it starts with; `None` if they do not fit 64 bits.
     pub const fn minimum_bytes(&self) -> Option<u64> {
         bytes(self.minimum, self.page_size_log2)
@@ -208,4 +220,11 @@ pub struct GlobalType {
     pub value: ValType,
     /// May it be set?
     pub mutable: bool,
+}
+
+impl GlobalType {
+    /// A global of such a value.
+    pub const fn new(value: ValType, mutable: bool) -> GlobalType {
+        GlobalType { value, mutable }
+    }
 }

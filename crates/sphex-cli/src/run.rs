@@ -160,7 +160,7 @@ impl Program<'_> {
 
     /// A library's `_initialize`, if it has one.
     fn initialize(&self, store: &mut Store<WasiCtx>, file: &Path, instance: Instance) -> Result {
-        if instance.get_export(&mut *store, "_initialize").is_none() {
+        if instance.get_export(&mut *store, "_initialize").is_err() {
             return Ok(());
         }
         let initialize = instance.get_typed_func::<(), ()>(&mut *store, "_initialize");

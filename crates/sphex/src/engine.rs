@@ -1,11 +1,15 @@
 //! The engine: configuration and function types, shared by everything that is to work together.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use sphex_artifact::convention::{self, Placement, Shape};
+use sphex_artifact::read::{Header, Host, Mismatch};
+use sphex_artifact::sections::Kind;
 use sphex_artifact::types::FuncType;
+use sphex_artifact::{ArtifactError, CpuFeatures, Index, Target};
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -72,6 +76,48 @@ impl Engine {
         Arc::ptr_eq(&a.0, &b.0)
     }
 
+    /// The engine, without keeping it.
+    pub fn weak(&self) -> EngineWeak {
+        EngineWeak(Arc::downgrade(&self.0))
+    }
+
+    /// Are these bytes an artifact, of this build or another? Looks at the file's structure only.
+    pub fn is_precompiled(bytes: &[u8]) -> bool {
+        !matches!(Index::parse(&aligned(bytes)), Err(ArtifactError::NotArtifact(_)))
+    }
+
+    /// Can this engine load the artifact? If not, the error says what differs, and what was expected and found: the
+    /// build, the target, a CPU feature, or a setting that the engine relies on. The hash of the artifact's code and data
+    /// is not looked at.
+    pub fn is_compatible(&self, artifact: &[u8]) -> Result<()> {
+        let index = Index::parse(&aligned(artifact))
+            .map_err(|error| Error::with_source(ErrorKind::Artifact, error.to_string(), error))?;
+        self.check_header(index.header())
+    }
+
+    /// Can this engine run what has this header? The engine insists on the settings with which it stops a guest; those
+    /// that only shape the code may differ.
+    pub(crate) fn check_header(&self, header: &Header) -> Result<()> {
+        let incompatible = |error: Mismatch| {
+            let error = ArtifactError::from(error);
+            Error::with_source(ErrorKind::Artifact, error.to_string(), error)
+        };
+        let target = Target::HOST.ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "Sphex does not run on this kind of machine")
+        })?;
+        let host = Host { target, features: CpuFeatures::detect(), settings: None };
+        header.check_compatible(&host).map_err(incompatible)?;
+        let compile = &self.config().compile;
+        for (name, needed) in [("fuel", compile.fuel), ("interruption", compile.interruption)] {
+            let found = header.settings.get(name).map_or("nothing", String::as_str);
+            if needed && header.kind == Kind::Module && found != "true" {
+                let (field, expected) = (name.to_string(), "true".to_string());
+                return Err(incompatible(Mismatch { field, expected, found: found.to_string() }));
+            }
+        }
+        Ok(())
+    }
+
     /// Compiles a module to the bytes of an artifact, without loading it.
     #[cfg(feature = "compiler")]
     pub fn precompile(&self, wasm: &[u8]) -> Result<Vec<u8>> {
@@ -116,6 +162,31 @@ impl Engine {
         let types = self.0.types.read().unwrap_or_else(PoisonError::into_inner);
         types.signatures.get((id as usize).checked_sub(1)?).cloned()
     }
+}
+
+/// An engine that may be gone, see [`Engine::weak`].
+#[derive(Clone)]
+pub struct EngineWeak(Weak<Inner>);
+
+impl EngineWeak {
+    /// The engine, if anything else still keeps it.
+    pub fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
+    }
+}
+
+impl fmt::Debug for EngineWeak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineWeak").field("alive", &(self.0.strong_count() > 0)).finish()
+    }
+}
+
+/// The bytes where the reader of artifacts can look at words in place.
+fn aligned(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if bytes.as_ptr().align_offset(align_of::<u32>()) == 0 {
+        return Cow::Borrowed(bytes);
+    }
+    Cow::Owned(bytes.to_vec())
 }
 
 impl Default for Engine {

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     NotFound,
     /// A handle was used with a store that it does not belong to.
     WrongStore,
+    /// A rooted reference was used after its scope.
+    Unrooted,
     /// A limit of the store, the engine or the implementation.
     Limit,
     /// An access outside a memory or table, by the host.

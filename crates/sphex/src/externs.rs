@@ -92,7 +92,10 @@ impl Memory {
         if ty.shared {
             return Err(Error::new(ErrorKind::Unsupported, "not supported yet: shared memories"));
         }
-        if ty.minimum > ty.limit_pages() || (ty.page_size_log2 != 16 && ty.page_size_log2 != 0) {
+        if ty.maximum.is_some_and(|maximum| maximum < ty.minimum)
+            || ty.minimum > ty.limit_pages()
+            || (ty.page_size_log2 != 16 && ty.page_size_log2 != 0)
+        {
             return Err(Error::new(ErrorKind::Argument, "a memory type that no memory can have"));
         }
         let plan = store.engine().config().memory_plan();
@@ -146,6 +149,26 @@ impl Memory {
         store: impl Into<crate::store::StoreContextMut<'a, T>>,
     ) -> Result<&'a mut [u8]> {
         self.bytes_mut(store.into().into_inner())
+    }
+
+    /// Its bytes, to be changed, together with the embedder's data.
+    pub fn data_and_store_mut<'a, T: 'static>(
+        &self,
+        store: impl Into<crate::store::StoreContextMut<'a, T>>,
+    ) -> Result<(&'a mut [u8], &'a mut T)> {
+        let (inner, data) = store.into().into_parts();
+        Ok((self.bytes_mut(inner)?, data))
+    }
+
+    /// Its first byte. Growing may move it, unless it was made under a reservation of address space.
+    pub fn data_ptr(&self, store: impl AsContext) -> Result<*mut u8> {
+        let store = store.as_context();
+        Ok(store.inner().memories[self.0.check(store.inner())?].storage.base())
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self, store: impl AsContext) -> Result<u64> {
+        Ok(1 << self.ty(store)?.page_size_log2)
     }
 
     pub(crate) fn bytes<'a>(&self, inner: &'a StoreInner) -> Result<&'a [u8]> {
@@ -203,6 +226,9 @@ impl Table {
     /// A table of the host's, with all elements the same.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Table> {
         let mut store = store.as_context_mut();
+        if ty.maximum.is_some_and(|maximum| maximum < ty.minimum) {
+            return Err(Error::new(ErrorKind::Argument, "a table type that no table can have"));
+        }
         let inner = store.inner_mut();
         let bits = element_bits(inner, &ty, &init)?;
         let index = inner.add_table(None, ty, bits)?;

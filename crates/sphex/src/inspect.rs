@@ -41,6 +41,6 @@ impl Module {
     /// As [`Module::new`], with somebody to look on.
     pub fn new_watched(engine: &Engine, bytes: impl AsRef<[u8]>, watch: &dyn Watch) -> Result<Module> {
         let artifact = engine.precompile_watched(bytes.as_ref(), watch)?;
-        Module::from_code(engine, Code::from_bytes(&artifact, false)?)
+        Module::from_code(engine, Code::from_bytes(engine, &artifact, false)?)
     }
 }

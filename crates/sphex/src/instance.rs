@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::externs::{Extern, Global, Memory, Table};
 use crate::func::{Func, TypedFunc};
 use crate::matching;
-use crate::module::Module;
+use crate::module::{Module, ModuleExport};
 use crate::store::{AsContext, AsContextMut, Handle, StoreContextMut};
 use crate::vm::builtins::{init_memory, init_table};
 use crate::vm::call::{self, WasmValues};
@@ -32,14 +32,29 @@ impl Instance {
         Ok(store.inner().instances[self.0.check(store.inner())?].module.clone())
     }
 
-    /// An export; `None` also for an instance of another store.
-    pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
+    /// An export.
+    pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Result<Extern> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
-        let number = self.0.check(inner).ok()?;
-        let export = inner.instances[number].module.find_export(name)?;
-        let (kind, index) = (export.kind, export.index);
-        export_of(inner, number, kind, index)
+        let number = self.0.check(inner)?;
+        let export = inner.instances[number].module.find_export(name);
+        let found = export.map(|export| (export.kind, export.index));
+        found
+            .and_then(|(kind, index)| export_of(inner, number, kind, index))
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no export `{name}`")))
+    }
+
+    /// An export whose place [`Module::get_export_index`] has looked up before.
+    pub fn get_module_export(&self, mut store: impl AsContextMut, export: &ModuleExport) -> Result<Extern> {
+        let mut store = store.as_context_mut();
+        let inner = store.inner_mut();
+        let number = self.0.check(inner)?;
+        if !Module::same(&inner.instances[number].module, &export.module) {
+            let message = "the export was looked up in another module than the instance's";
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        export_of(inner, number, export.kind, export.index)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "no such export"))
     }
 
     /// All exports, in the module's order.
@@ -65,17 +80,19 @@ impl Instance {
     ) -> Result<R> {
         let mut store = store;
         let mut store = store.as_context_mut();
-        self.0.check(store.inner())?;
-        match self.get_export(&mut store, name) {
-            Some(found) => match as_kind(found) {
-                Some(found) => Ok(found),
-                None => {
-                    let found = found.ty(&store)?;
-                    let message = format!("export `{name}`: expected a {what}, found {found}");
-                    Err(Error::new(ErrorKind::Type, message))
-                }
-            },
-            None => Err(Error::new(ErrorKind::NotFound, format!("no export `{name}` (a {what})"))),
+        let found = match self.get_export(&mut store, name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Error::new(ErrorKind::NotFound, format!("no export `{name}` (a {what})")));
+            }
+            found => found?,
+        };
+        match as_kind(found) {
+            Some(found) => Ok(found),
+            None => {
+                let found = found.ty(&store)?;
+                let message = format!("export `{name}`: expected a {what}, found {found}");
+                Err(Error::new(ErrorKind::Type, message))
+            }
         }
     }
 

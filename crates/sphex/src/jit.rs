@@ -90,7 +90,7 @@ impl Jit {
             .map_err(|error| Error::with_source(ErrorKind::Invalid, error.to_string(), error))?;
         let engine = Engine::new(&Config::default())?;
         Ok(Jit {
-            code: Code::from_bytes(&artifact, false)?,
+            code: Code::from_bytes(&engine, &artifact, false)?,
             store: StoreBox::new(StoreData { inner: StoreInner::new(engine), data: () }),
             functions: entries,
         })

@@ -36,6 +36,7 @@ mod error;
 mod externref;
 mod externs;
 mod func;
+mod hostinfo;
 #[cfg(feature = "compiler")]
 pub mod inspect;
 mod instance;
@@ -45,6 +46,7 @@ mod limits;
 mod linker;
 mod matching;
 mod module;
+mod roots;
 mod store;
 mod symbolize;
 mod types;
@@ -54,7 +56,7 @@ mod vm;
 pub use asynchronous::HostFuture;
 pub use backtrace::{Backtrace, Frame, SourceLocation};
 pub use config::{Compile, Config, Host};
-pub use engine::Engine;
+pub use engine::{Engine, EngineWeak};
 pub use error::{Error, ErrorKind, Result};
 pub use externref::ExternRef;
 pub use externs::{Extern, Global, Memory, Table};
@@ -62,7 +64,8 @@ pub use func::{Func, TypedFunc};
 pub use instance::Instance;
 pub use limits::Limits;
 pub use linker::{InstancePre, Linker};
-pub use module::Module;
+pub use module::{Module, ModuleExport, Resources};
+pub use roots::{RootScope, Rooted};
 pub use sphex_artifact::Trap;
 pub use store::{
     AsContext, AsContextMut, Caller, InterruptHandle, Memories, Store, StoreContext, StoreContextMut,

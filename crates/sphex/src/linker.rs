@@ -44,6 +44,20 @@ impl Definition {
     }
 }
 
+impl Definition {
+    /// As [`Definition::extern_in`], if it is of this store or of none.
+    fn checked_in(&self, inner: &mut StoreInner) -> Result<Extern> {
+        if let Definition::Extern(found) = self {
+            found.handle().check(inner)?;
+        }
+        Ok(self.extern_in(inner))
+    }
+}
+
+fn undefined(module: &str, name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("`{module}::{name}` is not defined"))
+}
+
 impl<T> Clone for Linker<T> {
     fn clone(&self) -> Self {
         Linker {
@@ -175,6 +189,12 @@ impl<T> Linker<T> {
         Ok(self)
     }
 
+    /// Defines `module::name` again as `as_module::as_name`.
+    pub fn alias(&mut self, module: &str, name: &str, as_module: &str, as_name: &str) -> Result<&mut Self> {
+        let definition = self.find(module, name).cloned().ok_or_else(|| undefined(module, name))?;
+        self.insert(as_module, as_name, definition)
+    }
+
     /// Defines every function that the module imports and nothing defines, as one that fails when it is called.
     pub fn define_unknown_imports_as_traps(&mut self, module: &Module) -> Result<&mut Self> {
         for import in module.imports() {
@@ -205,14 +225,44 @@ impl<T> Linker<T> {
         self.modules.get(module)?.get(name)
     }
 
-    /// What is defined by this name; `None` also in a store of another engine.
-    pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
+    /// What is defined by this name.
+    pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Result<Extern> {
         let mut store = store.as_context_mut();
-        // The numbers of function types, which a host function is made with, are those of one engine.
-        if !Engine::same(&self.engine, store.engine()) {
-            return None;
+        self.check_store(store.inner())?;
+        let definition = self.find(module, name).ok_or_else(|| undefined(module, name))?;
+        definition.checked_in(store.inner_mut())
+    }
+
+    /// All definitions, sorted by module and name.
+    pub fn definitions(&self, mut store: impl AsContextMut<Data = T>) -> Result<Vec<(&str, &str, Extern)>> {
+        let mut store = store.as_context_mut();
+        self.check_store(store.inner())?;
+        let mut all = Vec::new();
+        for (module, names) in &self.modules {
+            for (name, definition) in names {
+                all.push((module.as_str(), name.as_str(), definition.checked_in(store.inner_mut())?));
+            }
         }
-        Some(self.find(module, name)?.extern_in(store.inner_mut()))
+        all.sort_unstable_by_key(|(module, name, _)| (*module, *name));
+        Ok(all)
+    }
+
+    /// The function that stands for the whole of a module: its export without a name, or else `_start`.
+    pub fn get_default(&self, mut store: impl AsContextMut<Data = T>, module: &str) -> Result<Func> {
+        let name = if self.is_defined(module, "") { "" } else { "_start" };
+        let found = self.get(&mut store, module, name)?;
+        found.into_func().ok_or_else(|| {
+            let message = format!("`{module}::{name}`: expected a function");
+            Error::new(ErrorKind::Type, message)
+        })
+    }
+
+    /// The numbers of function types, which a host function is made with, are those of one engine.
+    fn check_store(&self, inner: &StoreInner) -> Result<()> {
+        if Engine::same(&self.engine, &inner.engine) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::WrongStore, "the linker and the store are of different engines"))
     }
 
     /// Is there a definition of this name?
@@ -220,7 +270,7 @@ impl<T> Linker<T> {
         self.find(module, name).is_some()
     }
 
-    fn definitions(&self, module: &Module) -> Result<Vec<Definition>> {
+    fn resolve_all(&self, module: &Module) -> Result<Vec<Definition>> {
         let description = module.description();
         description.imports.iter().map(|import| self.resolve(module, import)).collect()
     }
@@ -261,7 +311,7 @@ impl<T> Linker<T> {
         check_engine(&self.engine, module)?;
         Ok(InstancePre {
             module: module.clone(),
-            definitions: self.definitions(module)?.into(),
+            definitions: self.resolve_all(module)?.into(),
             data: PhantomData,
         })
     }

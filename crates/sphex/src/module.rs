@@ -34,6 +34,20 @@ impl Module {
         Module::new_watched(engine, bytes, &())
     }
 
+    /// Compiles a module from wasm only, never from text.
+    #[cfg(feature = "compiler")]
+    pub fn from_binary(engine: &Engine, wasm: &[u8]) -> Result<Module> {
+        let artifact = crate::compiler::compile(engine, wasm, &())?;
+        Module::from_code(engine, Code::from_bytes(engine, &artifact, false)?)
+    }
+
+    /// Checks a module in wasm or text without compiling it. A valid one may still need a proposal that Sphex does not
+    /// compile.
+    #[cfg(feature = "compiler")]
+    pub fn validate(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<()> {
+        engine.validate(&crate::compiler::to_wasm(bytes.as_ref())?)
+    }
+
     /// Compiles a module from a file of wasm or text.
     #[cfg(feature = "compiler")]
     pub fn from_file(engine: &Engine, path: impl AsRef<std::path::Path>) -> Result<Module> {
@@ -73,6 +87,33 @@ impl Module {
     /// The artifact: what [`Module::deserialize`] takes.
     pub fn serialize(&self) -> Vec<u8> {
         self.0.code.artifact().to_vec()
+    }
+
+    /// Are both the same module (not equal ones)?
+    pub fn same(a: &Module, b: &Module) -> bool {
+        Arc::ptr_eq(&a.0, &b.0)
+    }
+
+    /// The place of an export, for [`Instance::get_module_export`](crate::Instance::get_module_export): a server that
+    /// makes many instances looks the name up once.
+    pub fn get_export_index(&self, name: &str) -> Option<ModuleExport> {
+        let export = self.find_export(name)?;
+        Some(ModuleExport { module: self.clone(), kind: export.kind, index: export.index })
+    }
+
+    /// What an instance of it needs at least, imports aside.
+    pub fn resources_required(&self) -> Resources {
+        let description = self.description();
+        let (memories, tables) =
+            (description.imported.memories as usize, description.imported.tables as usize);
+        let memories = description.memories.get(memories..).unwrap_or(&[]);
+        let tables = description.tables.get(tables..).unwrap_or(&[]);
+        Resources {
+            memories: memories.len(),
+            largest_memory_bytes: memories.iter().filter_map(|memory| memory.ty.minimum_bytes()).max(),
+            tables: tables.len(),
+            largest_table_elements: tables.iter().map(|table| table.ty.minimum).max(),
+        }
     }
 
     /// The engine.
@@ -178,6 +219,28 @@ impl Module {
         let (start, end) = (data.start as usize, data.start.saturating_add(data.len) as usize);
         self.0.code.data().get(start..end).unwrap_or(&[])
     }
+}
+
+/// The place of an export in a module. Keeps the module.
+#[derive(Clone, Debug)]
+pub struct ModuleExport {
+    pub(crate) module: Module,
+    pub(crate) kind: ExternKind,
+    pub(crate) index: u32,
+}
+
+/// What an instance of a module needs at least, see [`Module::resources_required`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resources {
+    /// Memories of its own.
+    pub memories: usize,
+    /// Bytes that the largest of them starts with.
+    pub largest_memory_bytes: Option<u64>,
+    /// Tables of its own.
+    pub tables: usize,
+    /// Elements that the largest of them starts with.
+    pub largest_table_elements: Option<u64>,
 }
 
 impl fmt::Debug for Module {

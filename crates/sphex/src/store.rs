@@ -72,6 +72,12 @@ impl<T> Store<T> {
     pub fn externref_count(&self) -> usize {
         self.0.get().inner.heap.used()
     }
+
+    /// Lets go of host references that wasm holds no more. The store does so by itself when many were made; this is for
+    /// values whose destructors should run soon.
+    pub fn gc(&mut self) {
+        self.0.get_mut().inner.collect();
+    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Store<T> {
@@ -153,6 +159,11 @@ impl<'a, T> StoreContextMut<'a, T> {
         self.0.inner.heap.used()
     }
 
+    /// Lets go of host references that wasm holds no more, see [`Store::gc`].
+    pub fn gc(&mut self) {
+        self.0.inner.collect();
+    }
+
     /// The embedder's data and the store's memories, to be used together.
     pub fn split(&mut self) -> (&mut T, Memories<'_>) {
         (&mut self.0.data, Memories(&mut self.0.inner))
@@ -164,6 +175,10 @@ impl<'a, T> StoreContextMut<'a, T> {
 
     pub(crate) fn inner_mut(&mut self) -> &mut StoreInner {
         &mut self.0.inner
+    }
+
+    pub(crate) fn into_parts(self) -> (&'a mut StoreInner, &'a mut T) {
+        (&mut self.0.inner, &mut self.0.data)
     }
 
     pub(crate) fn into_inner(self) -> &'a mut StoreInner {
@@ -322,7 +337,7 @@ impl<'a, T> Caller<'a, T> {
     /// An export of the instance that called.
     pub fn get_export(&mut self, name: &str) -> Option<Extern> {
         let instance = self.instance?;
-        instance.get_export(&mut self.store, name)
+        instance.get_export(&mut self.store, name).ok()
     }
 
     /// An exported memory of the instance that called.

@@ -35,7 +35,34 @@ impl ExternType {
             _ => None,
         }
     }
+
+    /// The table's type, if it is one.
+    pub fn table(&self) -> Option<&TableType> {
+        if let ExternType::Table(ty) = self { Some(ty) } else { None }
+    }
+
+    /// The memory's type, if it is one.
+    pub fn memory(&self) -> Option<&MemoryType> {
+        if let ExternType::Memory(ty) = self { Some(ty) } else { None }
+    }
+
+    /// The global's type, if it is one.
+    pub fn global(&self) -> Option<&GlobalType> {
+        if let ExternType::Global(ty) = self { Some(ty) } else { None }
+    }
 }
+
+macro_rules! from {
+    ($($ty:ident $variant:ident)+) => {
+        $(impl From<$ty> for ExternType {
+            fn from(ty: $ty) -> ExternType {
+                ExternType::$variant(ty)
+            }
+        })+
+    };
+}
+
+from! { FuncType Func TableType Table MemoryType Memory GlobalType Global }
 
 impl fmt::Display for ExternType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::externref::ExternRef;
 use crate::func::Func;
-use crate::store::AsContext;
+use crate::store::{AsContext, AsContextMut};
 use crate::types::{RefType, ValType};
 use crate::vm::instance::null_bits;
 use crate::vm::store::StoreInner;
@@ -79,6 +79,35 @@ impl Val {
         if let Val::F64(bits) = self { Some(f64::from_bits(*bits)) } else { None }
     }
 
+    /// The vector, if it is a `v128`.
+    pub fn v128(&self) -> Option<u128> {
+        if let Val::V128(bits) = self { Some(*bits) } else { None }
+    }
+
+    /// The function (`None` inside for null), if it is a `funcref`.
+    pub fn func_ref(&self) -> Option<Option<Func>> {
+        if let Val::FuncRef(func) = self { Some(*func) } else { None }
+    }
+
+    /// The host value (`None` inside for null), if it is an `externref`.
+    pub fn extern_ref(&self) -> Option<Option<&ExternRef>> {
+        if let Val::ExternRef(value) = self { Some(value.as_ref()) } else { None }
+    }
+
+    /// Is it a null reference?
+    pub fn is_null(&self) -> bool {
+        matches!(self, Val::FuncRef(None) | Val::ExternRef(None))
+    }
+
+    /// Its bits for wasm of this store, for [`Func::call_unchecked`]. A host reference gets a slot of the store, which a
+    /// collection ([`Store::gc`](crate::Store::gc), or the making of further references) may free while no wasm holds it.
+    pub fn to_raw(&self, mut store: impl AsContextMut) -> Result<RawVal> {
+        let mut store = store.as_context_mut();
+        let inner = store.inner_mut();
+        inner.reserve_refs(Val::count_refs(std::slice::from_ref(self)));
+        Ok(RawVal::new(self.to_bits(inner)?))
+    }
+
     /// As raw bits for wasm of this store. Room for references must have been made.
     pub(crate) fn to_bits(&self, inner: &mut StoreInner) -> Result<u128> {
         Ok(match self {
@@ -144,6 +173,24 @@ impl From<f64> for Val {
     }
 }
 
+impl From<u128> for Val {
+    fn from(value: u128) -> Val {
+        Val::V128(value)
+    }
+}
+
+impl From<Option<Func>> for Val {
+    fn from(value: Option<Func>) -> Val {
+        Val::FuncRef(value)
+    }
+}
+
+impl From<Option<ExternRef>> for Val {
+    fn from(value: Option<ExternRef>) -> Val {
+        Val::ExternRef(value)
+    }
+}
+
 impl From<Func> for Val {
     fn from(value: Func) -> Val {
         Val::FuncRef(Some(value))
@@ -190,12 +237,14 @@ impl RawVal {
         f64::from_bits(self.bits as u64)
     }
 
-    /// The value of this type that these bits are in this store.
-    pub fn to_val(self, mut store: impl crate::store::AsContextMut, ty: ValType) -> Result<Val> {
+    /// The value of this type that these bits are in this store. Not for function references, which are addresses:
+    /// see [`Func::from_raw`].
+    pub fn to_val(self, mut store: impl AsContextMut, ty: ValType) -> Result<Val> {
         let mut store = store.as_context_mut();
         if ty == ValType::FuncRef {
             // An address that we did not make must not be followed.
-            return Err(Error::new(ErrorKind::Type, "a raw function reference has no checked form"));
+            let message = "a raw function reference cannot be checked, Func::from_raw takes it unchecked";
+            return Err(Error::new(ErrorKind::Type, message));
         }
         Ok(Val::from_bits(store.inner_mut(), ty, self.bits))
     }
@@ -203,5 +252,29 @@ impl RawVal {
     /// Do the low bits refer to a host value of this store?
     pub fn is_extern(self, store: impl AsContext) -> bool {
         store.as_context().inner().heap.get(self.bits as u32).is_some()
+    }
+}
+
+impl From<i32> for RawVal {
+    fn from(value: i32) -> RawVal {
+        RawVal::new(value as u32 as u128)
+    }
+}
+
+impl From<i64> for RawVal {
+    fn from(value: i64) -> RawVal {
+        RawVal::new(value as u64 as u128)
+    }
+}
+
+impl From<f32> for RawVal {
+    fn from(value: f32) -> RawVal {
+        RawVal::new(value.to_bits() as u128)
+    }
+}
+
+impl From<f64> for RawVal {
+    fn from(value: f64) -> RawVal {
+        RawVal::new(value.to_bits() as u128)
     }
 }

@@ -21,10 +21,11 @@ use crate::engine::{Engine, Signature};
 use crate::error::{Error, ErrorKind, Result};
 use crate::externref::ExternRef;
 use crate::func::Func;
-use crate::store::{AsContextMut, Caller};
+use crate::roots::Rooted;
+use crate::store::{AsContext, AsContextMut, Caller};
 use crate::value::{RawVal, Val};
 
-/// A Rust type that is a wasm value: `i32 u32 i64 u64 f32 f64 Option<Func> Option<ExternRef>`.
+/// A Rust type that is a wasm value: `i32 u32 i64 u64 f32 f64 Option<Func> Option<ExternRef> Option<Rooted>`.
 ///
 /// # Safety
 ///
@@ -97,6 +98,19 @@ unsafe impl WasmTy for Option<ExternRef> {
 
     fn from_bits(inner: &mut StoreInner, bits: u64) -> Option<ExternRef> {
         inner.heap.get(bits as u32)
+    }
+}
+
+// SAFETY: `bits` checks that the reference is rooted in this store.
+unsafe impl WasmTy for Option<Rooted> {
+    const TYPE: ValType = ValType::ExternRef;
+
+    fn into_bits(self, inner: &mut StoreInner) -> Result<u64> {
+        self.map_or(Ok(0), |rooted| rooted.bits(inner).map(u64::from))
+    }
+
+    fn from_bits(inner: &mut StoreInner, bits: u64) -> Option<Rooted> {
+        Rooted::from_bits(inner, bits as u32)
     }
 }
 
@@ -369,7 +383,11 @@ pub(super) unsafe fn raw_host_frame<T: 'static>(
     unsafe { (*store).inner.exit_sp = &raw const here as usize };
     // SAFETY: a caller's vmctx is one of this store (V1).
     let number = (!caller.is_null()).then(|| unsafe { (*caller).instance.addr() });
+    // SAFETY: as above.
+    let roots = unsafe { (*store).inner.roots.mark() };
     let result = panic::catch_unwind(AssertUnwindSafe(|| body(func, store, number)));
+    // SAFETY: as above.
+    unsafe { (*store).inner.roots.release(roots) };
     match result {
         Ok(Ok(())) => {}
         // SAFETY: called by a host function.
@@ -562,6 +580,23 @@ impl Func {
         let index = self.0.check(store.inner())?;
         // SAFETY: the caller's promise.
         unsafe { raw(store.as_ptr(), index, values) }
+    }
+}
+
+impl Func {
+    /// The function that a raw function reference of this store is; `None` for null.
+    ///
+    /// # Safety
+    ///
+    /// The value is a function reference that wasm of this store, or [`Func::to_raw`] with this store, gave.
+    pub unsafe fn from_raw(mut store: impl AsContextMut, raw: RawVal) -> Option<Func> {
+        let mut store = store.as_context_mut();
+        Func::from_bits(store.inner_mut(), raw.bits as u64)
+    }
+
+    /// The function as a raw function reference.
+    pub fn to_raw(&self, store: impl AsContext) -> Result<RawVal> {
+        Ok(RawVal::new(self.funcref(store.as_context().inner())? as usize as u128))
     }
 }
 

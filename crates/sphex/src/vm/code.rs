@@ -15,9 +15,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use sphex_artifact::read::Host;
 use sphex_artifact::sections::SectionId;
-use sphex_artifact::{ArtifactView, CpuFeatures, Description, Index, Target};
+use sphex_artifact::{ArtifactView, Description, Index};
 
 use super::debugger::{self, Registered};
 use super::sys::{Mapping, Protection, page_size};
@@ -40,17 +39,17 @@ pub(crate) struct Code {
 
 impl Code {
     /// Maps an artifact from its bytes, by way of a file in memory; `verify` also compares the hash of code and data.
-    pub(crate) fn from_bytes(bytes: &[u8], verify: bool) -> Result<Arc<Code>> {
+    pub(crate) fn from_bytes(engine: &Engine, bytes: &[u8], verify: bool) -> Result<Arc<Code>> {
         let system = |error| Error::system("cannot make a file in memory for code", error);
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
         let fd = rustix::fs::memfd_create("sphex-code", flags).map_err(|e| system(e.into()))?;
         let mut file = File::from(fd);
         file.write_all(bytes).map_err(system)?;
-        Code::from_file(file, verify)
+        Code::from_file(engine, file, verify)
     }
 
     /// Maps an artifact from a file.
-    pub(crate) fn from_file(file: File, verify: bool) -> Result<Arc<Code>> {
+    pub(crate) fn from_file(engine: &Engine, file: File, verify: bool) -> Result<Arc<Code>> {
         let system = |error| Error::system("cannot map the artifact", error);
         let len = file.metadata().map_err(system)?.len();
         let len = usize::try_from(len).map_err(|_| system(io::ErrorKind::OutOfMemory.into()))?;
@@ -60,11 +59,7 @@ impl Code {
         let bytes = unsafe { std::slice::from_raw_parts(mapping.base(), len) };
         let index = Index::parse(bytes).map_err(artifact_error)?;
         let view = index.view(bytes).ok_or_else(|| Error::new(ErrorKind::Artifact, "no view"))?;
-        let target = Target::HOST.ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "Sphex does not run on this kind of machine")
-        })?;
-        let host = Host { target, features: CpuFeatures::detect(), settings: None };
-        view.header().check_compatible(&host).map_err(artifact_error)?;
+        engine.check_header(view.header())?;
         if verify {
             view.verify_bulk().map_err(artifact_error)?;
         }
@@ -271,7 +266,7 @@ impl Module {
     /// An artifact is machine code, which is run as it is. Damage of its tables is found, and so is an artifact of
     /// another build, target or CPU; an artifact that someone forged is not. The bytes must come from this compiler.
     pub unsafe fn deserialize(engine: &Engine, bytes: &[u8]) -> Result<Module> {
-        Module::from_code(engine, Code::from_bytes(bytes, engine.config().host.verify_artifacts)?)
+        Module::from_code(engine, Code::from_bytes(engine, bytes, engine.config().host.verify_artifacts)?)
     }
 
     /// Loads a module from an artifact in a file, which is mapped.
@@ -284,8 +279,18 @@ impl Module {
         let path = path.as_ref();
         let file = File::open(path)
             .map_err(|error| Error::system(&format!("cannot open {}", path.display()), error))?;
-        Code::from_file(file, engine.config().host.verify_artifacts)
-            .and_then(|code| Module::from_code(engine, code))
+        // SAFETY: the caller's promise.
+        unsafe { Module::deserialize_open_file(engine, file) }
             .map_err(|error| error.context(path.display().to_string()))
+    }
+
+    /// As [`Module::deserialize_file`], of a file that is open for reading.
+    ///
+    /// # Safety
+    ///
+    /// As [`Module::deserialize_file`].
+    pub unsafe fn deserialize_open_file(engine: &Engine, file: File) -> Result<Module> {
+        let code = Code::from_file(engine, file, engine.config().host.verify_artifacts)?;
+        Module::from_code(engine, code)
     }
 }

@@ -98,10 +98,15 @@ impl Heap {
 
     /// What an index refers to; `None` for null (and for what is no index).
     pub(crate) fn get(&self, index: u32) -> Option<ExternRef> {
+        self.borrow(index).cloned()
+    }
+
+    /// As [`Heap::get`], without another count.
+    pub(crate) fn borrow(&self, index: u32) -> Option<&ExternRef> {
         if index & TAG_MASK != TAG {
             return None;
         }
-        self.slots.get((index & !TAG_MASK) as usize)?.clone()
+        self.slots.get((index & !TAG_MASK) as usize)?.as_ref()
     }
 
     /// Slots in use.

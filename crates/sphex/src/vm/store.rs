@@ -22,7 +22,9 @@ use super::table::TableStorage;
 use crate::engine::{Engine, Signature};
 use crate::error::{Error, ErrorKind, Result};
 use crate::externref::ExternRef;
+use crate::hostinfo::HostInfo;
 use crate::limits::Limits;
+use crate::roots::Roots;
 
 /// One value at an address that stays, freed with its owner. Others keep pointers to it.
 #[derive(Debug)]
@@ -160,6 +162,8 @@ pub struct StoreInner {
     pub(crate) globals: Vec<GlobalEntry>,
     pub(crate) instances: Vec<InstanceData>,
     pub(crate) heap: Heap,
+    pub(crate) roots: Roots,
+    pub(crate) host_info: HostInfo,
     pub(crate) limits: Limits,
     pub(crate) activations: Vec<Saved>,
     /// Where the frames of the host function begin that the innermost wasm called.
@@ -213,6 +217,8 @@ impl StoreInner {
             globals: Vec::new(),
             instances: Vec::new(),
             heap: Heap::default(),
+            roots: Roots::default(),
+            host_info: HostInfo::default(),
             limits: Limits::default(),
             activations: Vec::new(),
             exit_sp: 0,
@@ -393,10 +399,17 @@ impl StoreInner {
 
     /// Makes room for `count` host references, before they are converted (H2).
     pub(crate) fn reserve_refs(&mut self, count: usize) {
-        if count == 0 || self.heap.has_room(count) {
-            return;
+        if count > 0 && !self.heap.has_room(count) {
+            self.collect();
         }
+    }
+
+    /// Lets go of host references that nothing holds any more.
+    pub(crate) fn collect(&mut self) {
         self.heap.clear_marks();
+        for bits in self.roots.bits() {
+            self.heap.mark(bits);
+        }
         self.mark_stack();
         for table in self.tables.iter().filter(|t| t.ty.element == sphex_artifact::RefType::Extern) {
             for &element in table.storage.elements() {
