@@ -67,6 +67,14 @@ pub fn say(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
+/// A message for those who want to know more than what went wrong: `SPHEX_LOG` is set, to something but `off`.
+#[cfg(feature = "compiler")]
+pub fn verbose(message: &str) {
+    if std::env::var_os("SPHEX_LOG").is_some_and(|level| !level.is_empty() && level != "off") {
+        say(message);
+    }
+}
+
 /// Text on standard output.
 pub fn print(text: &str) -> Result {
     let mut out = io::stdout().lock();

@@ -9,6 +9,7 @@ use sphex::{Engine, Module};
 
 use crate::engine::failure_in;
 use crate::exit::{Failure, Result};
+use crate::options::Options;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
 }
 
 /// The module in a file.
-pub fn module(engine: &Engine, file: &Path, allow_precompiled: bool) -> Result<Module> {
+pub fn module(engine: &Engine, file: &Path, options: &Options, allow_precompiled: bool) -> Result<Module> {
     if allow_precompiled && is_artifact_file(file) {
         return crate::os::deserialize_file(engine, file);
     }
@@ -63,7 +64,7 @@ pub fn module(engine: &Engine, file: &Path, allow_precompiled: bool) -> Result<M
         Kind::Artifact => Err(Failure::Error(anyhow::anyhow!(
             "{name}: found an artifact, which is native code; if you trust it, run it with --allow-precompiled"
         ))),
-        kind => check(file, kind).and_then(|()| compile(engine, file, &bytes)),
+        kind => check(file, kind).and_then(|()| compile(engine, file, options, &bytes)),
     }
 }
 
@@ -95,12 +96,12 @@ fn check(file: &Path, kind: Kind) -> Result {
 }
 
 #[cfg(feature = "compiler")]
-fn compile(engine: &Engine, file: &Path, bytes: &[u8]) -> Result<Module> {
-    Module::new(engine, bytes).map_err(|error| failure_in(file, error))
+fn compile(engine: &Engine, file: &Path, options: &Options, bytes: &[u8]) -> Result<Module> {
+    crate::cache::Cache::new(options).module(engine, bytes).map_err(|error| failure_in(file, error))
 }
 
 #[cfg(not(feature = "compiler"))]
-fn compile(_: &Engine, file: &Path, _: &[u8]) -> Result<Module> {
+fn compile(_: &Engine, file: &Path, _: &Options, _: &[u8]) -> Result<Module> {
     Err(Failure::Error(anyhow::anyhow!(
         "{}: expected an artifact: this sphex was built without a compiler; `sphex compile` of one with makes them",
         file.display()

@@ -4,6 +4,8 @@
 
 mod advice;
 #[cfg(feature = "compiler")]
+mod cache;
+#[cfg(feature = "compiler")]
 mod clif;
 #[cfg(feature = "compiler")]
 mod compile;

@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit::Result;
 pub use groups::{Groups, Options, list};
+#[cfg(feature = "compiler")]
+pub use values::number as bytes_of;
 pub use values::{Directory, Preload, Variable};
 
 /// Runs WebAssembly: compiles it with its own compiler, and runs the result.
@@ -39,6 +41,10 @@ pub enum Command {
     #[cfg(feature = "compiler")]
     #[command(subcommand)]
     Clif(Clif),
+    /// Look at the cache of compiled modules, or empty it
+    #[cfg(feature = "compiler")]
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Show the machine code of an artifact
     Objdump(Objdump),
     /// Show every option of the groups -C -D -O -S -W, and what this machine has
@@ -132,6 +138,16 @@ pub enum Clif {
     },
 }
 
+/// `sphex cache`.
+#[cfg(feature = "compiler")]
+#[derive(Subcommand)]
+pub enum CacheCommand {
+    /// Say where it is, how much is in it, and whether it is used
+    Info,
+    /// Remove every entry, those of other builds of sphex too
+    Clean,
+}
+
 /// `sphex objdump`.
 #[derive(Args)]
 pub struct Objdump {
@@ -166,6 +182,8 @@ impl Command {
             Command::Wast(options) => crate::wast::execute(&options),
             #[cfg(feature = "compiler")]
             Command::Clif(options) => crate::clif::execute(&options),
+            #[cfg(feature = "compiler")]
+            Command::Cache(command) => crate::cache::execute(&command),
             Command::Objdump(options) => crate::objdump::execute(&options),
             Command::Settings(_) => crate::settings::execute(),
         }

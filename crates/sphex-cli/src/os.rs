@@ -31,6 +31,14 @@ pub fn deserialize_file(engine: &Engine, file: &Path) -> crate::exit::Result<Mod
     unsafe { Module::deserialize_file(engine, file) }.map_err(crate::engine::failure)
 }
 
+/// Maps an entry of the cache.
+#[cfg(feature = "compiler")]
+pub fn deserialize_open(engine: &Engine, entry: std::fs::File) -> sphex::Result<Module> {
+    // SAFETY: only this user can have written the file (K1 of `cache`), and this user's runs of this very program write
+    // only what their compiler made; none of them changes an entry after it has its name.
+    unsafe { Module::deserialize_open_file(engine, entry) }
+}
+
 /// Calls a function of a CLIF file.
 #[cfg(feature = "compiler")]
 pub fn call_clif(

@@ -33,7 +33,7 @@ pub fn execute(run: &Run) -> Result {
     let guest = context(run, &options, file, if call.is_some() { &[] } else { arguments })?;
 
     let engine = engine::engine(&options)?;
-    let module = input::module(&engine, file, run.allow_precompiled)?;
+    let module = input::module(&engine, file, &options, run.allow_precompiled)?;
     let mut store = Store::new(&engine, guest);
     store.set_limits(engine::limits(&options));
     if let Some(fuel) = options.fuel {
@@ -46,7 +46,7 @@ pub fn execute(run: &Run) -> Result {
 
     for (position, preload) in run.preloads.iter().enumerate() {
         program.given = &run.preloads[..position];
-        let library = input::module(&engine, &preload.file, run.allow_precompiled)?;
+        let library = input::module(&engine, &preload.file, &options, run.allow_precompiled)?;
         let instance = program.instantiate(&mut store, &preload.file, &library)?;
         program.initialize(&mut store, &preload.file, instance)?;
         let defined = program.linker.instance(&mut store, &preload.name, instance);

@@ -96,6 +96,7 @@ fn shell(folder: &Path, command: &str) -> Ended {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null()).env_clear();
     shell.env("PATH", format!("{own}:/usr/local/bin:/usr/bin:/bin")).env("LC_ALL", "C").env("SEEN", "yes");
+    shell.env("XDG_CACHE_HOME", folder.join(".cache"));
     run(&mut shell)
 }
 
@@ -125,7 +126,7 @@ struct Started {
 fn start(name: &str) -> Result<Started, Failed> {
     let folder = workshop()?;
     let mut command = Command::new(SPHEX);
-    command.arg(format!("{name}.wat")).current_dir(folder.path());
+    command.arg(format!("{name}.wat")).current_dir(folder.path()).env("SPHEX_CACHE", "n");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
     let mut line = String::new();
@@ -163,6 +164,7 @@ fn ignored_signal() -> Outcome {
     let script = format!("trap '' INT; exec {SPHEX} wait.wat");
     let mut command = Command::new("sh");
     command.args(["-c", &script]).current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.env("SPHEX_CACHE", "n");
     let mut child = command.spawn()?;
     let mut stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
     let mut line = String::new();
@@ -249,16 +251,22 @@ fn forbid_clone() -> std::io::Result<()> {
     if installed { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// A hello, compiled and run in one process that may start no thread. That the kernel would notice is shown by a
-/// compilation on two threads.
+/// A hello, compiled and run in one process that may start no thread, then once more from the cache. That the kernel
+/// would notice is shown by a compilation on two threads.
 fn no_thread() -> Outcome {
     let folder = workshop()?;
     let sphex = |arguments: &[&str]| {
-        without_clone(Command::new(SPHEX).args(arguments).current_dir(folder.path()).stdin(Stdio::null()))
+        let mut command = Command::new(SPHEX);
+        command.args(arguments).current_dir(folder.path()).stdin(Stdio::null());
+        without_clone(command.env("XDG_CACHE_HOME", folder.path()))
     };
-    let hello = sphex(&["hello.wat"]);
-    if (hello.code, hello.stdout.as_str()) != (0, "hello\n") {
-        return Err(format!("expected a hello, found {} and {:?}", hello.code, hello.stderr).into());
+    for run in ["compiled", "cached"] {
+        let hello = sphex(&["hello.wat"]);
+        if (hello.code, hello.stdout.as_str()) != (0, "hello\n") {
+            return Err(
+                format!("{run}: expected a hello, found {} and {:?}", hello.code, hello.stderr).into()
+            );
+        }
     }
     let module = root().join("examples/wordcount.wasm").display().to_string();
     let parallel = sphex(&["compile", "-C", "threads=2", "-o", "out.cwasm", &module]);

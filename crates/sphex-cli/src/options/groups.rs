@@ -35,6 +35,8 @@ pub struct Groups {
 pub struct Options {
     /// -C threads
     pub threads: Option<usize>,
+    /// -C cache
+    pub cache: Option<bool>,
     /// -C interruption
     pub interruption: bool,
     /// -C spectre
@@ -87,6 +89,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             threads: None,
+            cache: None,
             interruption: true,
             spectre: true,
             explicit_checks: false,
@@ -133,6 +136,16 @@ const fn row(group: char, name: &'static str, value: &'static str, help: &'stati
 
 /// Every option there is, by group and name.
 const ROWS: &[Row] = &[
+    row(
+        'C',
+        "cache",
+        "y|n",
+        "keep what was compiled for the next run (default y; SPHEX_CACHE=n: n)",
+        |o, v| {
+            o.cache = Some(switch(v)?);
+            Some(())
+        },
+    ),
     row(
         'C',
         "explicit-checks",
