@@ -139,7 +139,7 @@ const ENDS: &str = r#"(module $ends
         (if (i32.eq (local.get 0) (i32.const 12)) (then (drop (i32.div_u (i32.const 1) (i32.const 0))))))
     (func (export "f") (param i32) (call $deep (local.get 0)))
     (func $recurse (export "recurse") (param i32) (result i32)
-        (call $end (i32.and (local.get 0) (i32.const 1023)))
+        (call $end (i32.mul (i32.const 20) (i32.eqz (i32.and (local.get 0) (i32.const 1023)))))
         (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 0))
             (else (i32.add (i32.const 1) (call $recurse (i32.sub (local.get 0) (i32.const 1))))))))"#;
 
