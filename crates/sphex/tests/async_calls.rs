@@ -295,7 +295,9 @@ fn values_of_every_type_pass_while_waiting() {
             })
         })
         .unwrap();
-    let ExternType::Func(ty) = module.imports().next().unwrap().ty else { panic!("an import that is a function") };
+    let ExternType::Func(ty) = module.imports().next().unwrap().ty else {
+        panic!("an import that is a function")
+    };
     linker
         .func_new_async("h", "untyped", ty, |_: Caller<'_, ()>, v: &[Val], results: &mut [Val]| {
             Box::new(async move {
