@@ -34,6 +34,7 @@ use folder::{Folders, Refusal};
 
 use crate::options::{Options, bytes_of};
 use crate::os;
+use crate::progress::Progress;
 
 /// Bytes that all entries together may have, if `SPHEX_CACHE_SIZE` says nothing else.
 const DEFAULT_LIMIT: u64 = 2 << 30;
@@ -91,13 +92,15 @@ impl Cache {
     /// The module of these bytes, wasm or text.
     pub fn module(&self, engine: &Engine, bytes: &[u8]) -> sphex::Result<Module> {
         if !self.enabled {
-            return Module::new(engine, bytes);
+            return Module::new_watched(engine, bytes, &Progress::new());
         }
         let key = Key::new(engine.config(), bytes);
         if let Some(module) = self.load(engine, &key) {
+            tracing::debug!(%key, "found in the cache");
             return Ok(module);
         }
-        let artifact = engine.precompile(bytes)?;
+        tracing::debug!(%key, "not in the cache");
+        let artifact = engine.precompile_watched(bytes, &Progress::new())?;
         self.store(&key, &artifact);
         os::deserialize(engine, &artifact)
     }

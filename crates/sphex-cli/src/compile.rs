@@ -4,36 +4,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use sphex_artifact::Target;
 
 use crate::engine::{self, failure_in};
-use crate::exit::{Failure, Result};
+use crate::exit::{Failure, Result, print};
 use crate::input;
 use crate::options::Compile;
+use crate::progress::Progress;
+use crate::timing::Timing;
 
 /// Compiles it.
 pub fn execute(compile: &Compile) -> Result {
-    let mut options = compile.groups.parse()?;
+    let options = compile.compile.options()?;
     let Some(file) = &compile.file else {
         return Err(Failure::usage("expected FILE, the module to compile, found nothing"));
     };
-    options.target = compile.target.as_deref().map(target).transpose()?;
     let engine = engine::engine(&options)?;
     let bytes = input::wasm(file)?;
-    let artifact = engine.precompile(&bytes).map_err(|error| failure_in(file, error))?;
+    let (artifact, report) = match compile.time {
+        true => {
+            let timing = Timing::new();
+            let artifact = engine.precompile_watched(&bytes, &timing);
+            (artifact, timing.report())
+        }
+        false => (engine.precompile_watched(&bytes, &Progress::new()), String::new()),
+    };
+    let artifact = artifact.map_err(|error| failure_in(file, error))?;
     let output = compile.output.clone().unwrap_or_else(|| default_output(file));
     write(&output, &artifact).with_context(|| format!("cannot write {}", output.display()))?;
-    Ok(())
-}
-
-fn target(name: &str) -> Result<Target> {
-    match Target::parse(name) {
-        Some(target) if target.to_string() == "x86_64-linux" => Ok(target),
-        Some(target) => {
-            Err(Failure::usage(format!("--target: {target} is not supported yet, only x86_64-linux")))
-        }
-        None => Err(Failure::usage(format!("--target: expected x86_64-linux or a triple, found {name:?}"))),
-    }
+    print(&report)
 }
 
 fn default_output(file: &Path) -> PathBuf {

@@ -30,6 +30,7 @@ fn config(options: &Options) -> Config {
     host.max_wasm_stack = options.max_wasm_stack.unwrap_or(host.max_wasm_stack);
     host.native_unwind = options.native_unwind;
     host.native_debug = options.native_debug;
+    host.profiler = options.profiler;
     host.compile_threads = options.threads;
     config
 }

@@ -7,9 +7,11 @@ use std::path::Path;
 use anyhow::Context;
 use sphex::{Engine, Module};
 
-use crate::engine::failure_in;
+use crate::engine::{engine, failure_in};
 use crate::exit::{Failure, Result};
-use crate::options::Options;
+use crate::options::{HowToCompile, Options};
+#[cfg(feature = "compiler")]
+use crate::progress::Progress;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,16 @@ pub fn wasm(file: &Path) -> Result<Vec<u8>> {
     check(file, kind(&bytes)).map(|()| bytes)
 }
 
+/// The bytes of an artifact: the file's own, or what its module is compiled to.
+pub fn artifact(file: &Path, how: &HowToCompile) -> Result<Vec<u8>> {
+    let options = how.options()?;
+    let bytes = read(file)?;
+    match kind(&bytes) {
+        Kind::Artifact => Ok(bytes),
+        kind => check(file, kind).and_then(|()| precompile(&engine(&options)?, file, &bytes)),
+    }
+}
+
 /// May this be given to the compiler?
 fn check(file: &Path, kind: Kind) -> Result {
     let found = match kind {
@@ -98,6 +110,16 @@ fn check(file: &Path, kind: Kind) -> Result {
 #[cfg(feature = "compiler")]
 fn compile(engine: &Engine, file: &Path, options: &Options, bytes: &[u8]) -> Result<Module> {
     crate::cache::Cache::new(options).module(engine, bytes).map_err(|error| failure_in(file, error))
+}
+
+#[cfg(feature = "compiler")]
+fn precompile(engine: &Engine, file: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
+    engine.precompile_watched(bytes, &Progress::new()).map_err(|error| failure_in(file, error))
+}
+
+#[cfg(not(feature = "compiler"))]
+fn precompile(engine: &Engine, file: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
+    compile(engine, file, &Options::default(), bytes).map(|module| module.serialize())
 }
 
 #[cfg(not(feature = "compiler"))]

@@ -9,20 +9,30 @@ mod cache;
 mod clif;
 #[cfg(feature = "compiler")]
 mod compile;
+mod completion;
+mod disassemble;
 mod engine;
 mod exit;
+#[cfg(feature = "compiler")]
+mod explain;
 mod input;
 mod invoke;
+mod log;
 mod objdump;
 mod options;
 mod os;
+#[cfg(feature = "compiler")]
+mod progress;
 mod run;
 mod settings;
+#[cfg(feature = "compiler")]
+mod timing;
 #[cfg(feature = "compiler")]
 mod wast;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    log::begin();
     exit::finish(options::parse().and_then(|command| command.execute()))
 }

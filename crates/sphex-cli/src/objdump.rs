@@ -1,25 +1,26 @@
-//! `sphex objdump`: the machine code of an artifact, with the names of functions, the offsets in the wasm that
-//! instructions came from, and the traps that faults mean.
+//! `sphex objdump`: the machine code of an artifact, or of a module that is compiled first: the names of functions and of
+//! what they call, the places in the wasm that instructions came from, the traps that faults mean, and the fields of the
+//! vmctx, constants and builtins that instructions touch.
 //!
-//! Needs nothing but the file: calls between functions have been linked, so that names come from the table of functions.
+//! Needs nothing but the artifact: calls between functions have been linked, so that names come from its tables.
 
-use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 
 use anyhow::Context;
-use iced_x86::{
-    Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, SymbolResolver, SymbolResult,
-};
-use sphex_artifact::sections::FunctionRow;
+use iced_x86::{Instruction, SymbolResolver, SymbolResult};
+use sphex_artifact::sections::{FunctionRow, SectionId};
 use sphex_artifact::{Arch, ArtifactView, Index, Trap};
 
+use crate::disassemble::{Disassembler, Fields};
 use crate::exit::{Failure, Result};
+use crate::input;
 use crate::options::Objdump;
 
 /// Prints it.
 pub fn execute(options: &Objdump) -> Result {
     let file = options.file.display();
-    let bytes = fs::read(&options.file).with_context(|| format!("cannot read {file}"))?;
+    let bytes = input::artifact(&options.file, &options.compile)?;
     let index = Index::parse(&bytes).with_context(|| file.to_string())?;
     let view = index.view(&bytes).context("the file changed while it was read")?;
     if view.header().target.arch != Arch::X64 {
@@ -27,13 +28,21 @@ pub fn execute(options: &Objdump) -> Result {
         return Err(Failure::Error(anyhow::anyhow!("{file}: expected code for x86_64, found {target}")));
     }
     let rows = chosen(&view, options.function.as_deref())?;
+    let description = view.description().with_context(|| file.to_string())?;
+    let fields = description.modules.first().map_or_else(Fields::header, Fields::of);
     let mut out = BufWriter::new(io::stdout().lock());
     header(&mut out, &view)?;
-    let mut formatter = IntelFormatter::with_options(Some(Box::new(Names(names(&view)))), None);
-    formatter.options_mut().set_space_after_operand_separator(true);
-    formatter.options_mut().set_rip_relative_addresses(true);
+    let mut disassembler = Disassembler::new(Some(Box::new(Names(names(&view)))), fields, !options.no_bytes);
     for row in rows {
-        function(&mut out, &view, &mut formatter, row, !options.no_bytes)?;
+        writeln!(out, "\n{:08x} <{}>:", row.start, title(&view, row))?;
+        let range = row.start as usize..row.start as usize + row.len as usize;
+        let code = view.text().get(range).unwrap_or(&[]);
+        let mut last = None;
+        disassembler.function(&mut out, code, row.start, |instruction| {
+            let mut notes = notes(&view, instruction.ip() as u32, &mut last);
+            notes += &constant(&view, instruction).unwrap_or_default();
+            notes
+        })?;
     }
     out.flush()?;
     Ok(())
@@ -102,39 +111,21 @@ impl SymbolResolver for Names {
     }
 }
 
-fn function(
-    out: &mut impl Write,
-    view: &ArtifactView<'_>,
-    formatter: &mut IntelFormatter,
-    row: FunctionRow,
-    with_bytes: bool,
-) -> io::Result<()> {
-    writeln!(out, "\n{:08x} <{}>:", row.start, title(view, row))?;
-    let range = row.start as usize..row.start as usize + row.len as usize;
-    let code = view.text().get(range).unwrap_or(&[]);
-    let mut decoder = Decoder::with_ip(64, code, u64::from(row.start), DecoderOptions::NONE);
-    let mut instruction = Instruction::default();
-    let mut text = String::new();
-    let mut last = None;
-    while decoder.can_decode() {
-        let at = decoder.position();
-        decoder.decode_out(&mut instruction);
-        text.clear();
-        formatter.format(&instruction, &mut text);
-        let pc = row.start + at as u32;
-        write!(out, "{pc:8x}:  ")?;
-        if with_bytes {
-            let bytes: String = code[at..decoder.position()].iter().map(|b| format!("{b:02x} ")).collect();
-            write!(out, "{bytes:<31}")?;
-        }
-        let notes = notes(view, pc, &mut last);
-        if notes.is_empty() {
-            writeln!(out, "{text}")?;
-        } else {
-            writeln!(out, "{text:<40} ;{notes}")?;
-        }
+/// The constant that an instruction reads. `.text` and `.rodata` are as far from each other in memory as in the file.
+fn constant(view: &ArtifactView<'_>, instruction: &Instruction) -> Option<String> {
+    if !instruction.is_ip_rel_memory_operand() {
+        return None;
     }
-    Ok(())
+    let text = view.index().section(SectionId::Text);
+    let at = usize::try_from(instruction.ip_rel_memory_address()).ok()?.checked_add(text.start)?;
+    let rodata: Range<usize> = view.index().section(SectionId::Rodata);
+    let size = instruction.memory_size().size();
+    if !rodata.contains(&at) || size == 0 {
+        return None;
+    }
+    let bytes = view.bytes().get(at..at.checked_add(size)?)?;
+    let digits: String = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!(" constant 0x{digits}"))
 }
 
 /// The place in the wasm, where it is another than before; inlined callees first. And the trap.

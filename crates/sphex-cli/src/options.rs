@@ -19,7 +19,7 @@ pub use values::{Directory, Preload, Variable};
 #[command(name = "sphex", version, arg_required_else_help = true)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(override_usage = "sphex [OPTIONS] <FILE> [ARGS]...\n       sphex <COMMAND>")]
-struct CommandLine {
+pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -45,10 +45,15 @@ pub enum Command {
     #[cfg(feature = "compiler")]
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// Show the machine code of an artifact
+    /// Show a function as each stage of the compiler leaves it
+    #[cfg(feature = "compiler")]
+    Explain(Explain),
+    /// Show the machine code of an artifact, or of a module
     Objdump(Objdump),
     /// Show every option of the groups -C -D -O -S -W, and what this machine has
     Settings(Settings),
+    /// Print a script that completes command lines of sphex in a shell
+    Completion(Completion),
 }
 
 /// `sphex run`.
@@ -71,6 +76,9 @@ pub struct Run {
     /// The name under which the guest sees itself (default: FILE's last part)
     #[arg(long, value_name = "NAME")]
     pub argv0: Option<String>,
+    /// Tell a profiler the names of functions: for perf, its map file or a jitdump
+    #[arg(long, value_name = "KIND")]
+    pub profile: Option<Profile>,
     /// Accept artifacts: they are native code, and nothing protects from a malicious one
     #[arg(long)]
     pub allow_precompiled: bool,
@@ -79,15 +87,43 @@ pub struct Run {
     pub file_and_args: Vec<OsString>,
 }
 
+/// How a profiler is told the names of functions. (Help of one line a flag: the values have none of their own.)
+#[derive(clap::ValueEnum, Clone, Copy)]
+pub enum Profile {
+    // /tmp/perf-PID.map: names.
+    Perfmap,
+    // jit-PID.dump in the current folder: names, code and lines.
+    Jitdump,
+}
+
+/// How a module is compiled.
+#[derive(Args)]
+pub struct HowToCompile {
+    #[command(flatten)]
+    groups: Groups,
+    /// The machine to compile for: `x86_64-linux`, or a full triple. Named, it means the baseline CPU; else this one
+    #[arg(long)]
+    target: Option<String>,
+}
+
+impl HowToCompile {
+    /// The options that it asks for.
+    pub fn options(&self) -> Result<Options> {
+        let mut options = self.groups.parse()?;
+        options.target = self.target.as_deref().map(values::target).transpose()?;
+        Ok(options)
+    }
+}
+
 /// `sphex compile`.
 #[cfg(feature = "compiler")]
 #[derive(Args)]
 pub struct Compile {
     #[command(flatten)]
-    pub groups: Groups,
-    /// The machine to compile for: `x86_64-linux`, or a full triple. Named, it means the baseline CPU; else this one
+    pub compile: HowToCompile,
+    /// Say where the time went: a row a pass, and the slowest functions
     #[arg(long)]
-    pub target: Option<String>,
+    pub time: bool,
     /// Where the artifact goes (default: FILE with the ending .cwasm)
     #[arg(short, long, value_name = "OUT")]
     pub output: Option<PathBuf>,
@@ -148,16 +184,78 @@ pub enum CacheCommand {
     Clean,
 }
 
+/// `sphex explain`.
+#[cfg(feature = "compiler")]
+#[derive(Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub compile: HowToCompile,
+    /// Only this function, by index or name; else every one
+    #[arg(long = "func", value_name = "FUNCTION")]
+    pub function: Option<String>,
+    /// Only this stage; may be given several times
+    #[arg(long = "stage", value_name = "STAGE")]
+    pub stages: Vec<Stage>,
+    /// The module (.wasm, .wat, or `-` for standard input)
+    pub file: Option<PathBuf>,
+}
+
+/// A stage of the compiler.
+#[cfg(feature = "compiler")]
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    // The module's own text, with offsets.
+    Wasm,
+    // IR (CLIF) after translation.
+    Ir,
+    // IR after the optimizer.
+    Opt,
+    // Machine instructions with virtual registers.
+    Select,
+    // The same with registers, spill slots and moves.
+    Regalloc,
+    // Bytes with places in the wasm, traps and relocations.
+    Asm,
+}
+
+#[cfg(feature = "compiler")]
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: &'static [Stage] =
+        &[Stage::Wasm, Stage::Ir, Stage::Opt, Stage::Select, Stage::Regalloc, Stage::Asm];
+
+    /// What stands above it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Stage::Wasm => "wasm",
+            Stage::Ir => "ir",
+            Stage::Opt => "opt",
+            Stage::Select => "select",
+            Stage::Regalloc => "regalloc",
+            Stage::Asm => "asm",
+        }
+    }
+}
+
+/// `sphex completion`.
+#[derive(Args)]
+pub struct Completion {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
 /// `sphex objdump`.
 #[derive(Args)]
 pub struct Objdump {
+    #[command(flatten)]
+    pub compile: HowToCompile,
     /// Only this function, by index or name
     #[arg(long = "func", value_name = "FUNCTION")]
     pub function: Option<String>,
     /// Leave out the bytes of instructions
     #[arg(long)]
     pub no_bytes: bool,
-    /// The artifact
+    /// The artifact; or a module (.wasm, .wat, or `-` for standard input), which is compiled first
     pub file: PathBuf,
 }
 
@@ -184,8 +282,11 @@ impl Command {
             Command::Clif(options) => crate::clif::execute(&options),
             #[cfg(feature = "compiler")]
             Command::Cache(command) => crate::cache::execute(&command),
+            #[cfg(feature = "compiler")]
+            Command::Explain(options) => crate::explain::execute(&options),
             Command::Objdump(options) => crate::objdump::execute(&options),
             Command::Settings(_) => crate::settings::execute(),
+            Command::Completion(options) => crate::completion::execute(&options),
         }
     }
 }

@@ -6,14 +6,14 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context;
-use sphex::{ErrorKind, Instance, Linker, Module, Store, Trap};
+use sphex::{ErrorKind, Instance, Linker, Module, Profiler, Store, Trap};
 use sphex_wasi::preview1::{self, Stop};
 use sphex_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::engine::{self, failure, failure_in};
 use crate::exit::{self, Failure, Result};
 use crate::invoke::{self, Call};
-use crate::options::{Options, Preload, Run};
+use crate::options::{Options, Preload, Profile, Run};
 use crate::os::{self, Stopped};
 use crate::{advice, input};
 
@@ -22,6 +22,10 @@ const WASI: &str = "wasi_snapshot_preview1";
 /// Runs it.
 pub fn execute(run: &Run) -> Result {
     let mut options = run.groups.parse()?;
+    options.profiler = run.profile.map(|profile| match profile {
+        Profile::Perfmap => Profiler::PerfMap,
+        Profile::Jitdump => Profiler::Jitdump,
+    });
     if options.memory_reservation.is_none() && !address_space_suffices() {
         options.memory_reservation = Some(0);
     }

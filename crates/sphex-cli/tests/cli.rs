@@ -55,6 +55,7 @@ fn main() {
     trials.push(Trial::test("signal/an ignored INT stays ignored", ignored_signal));
     trials.push(Trial::test("pipe/EPIPE reaches the guest", closed_pipe));
     trials.push(Trial::test("pipe/our own output ends quietly", closed_pipe_of_ours));
+    trials.push(Trial::test("completion/of commands and flags in bash", completion));
     trials.push(Trial::test("threads/a hello starts none", no_thread));
     trials.push(Trial::test("threads/one while the guest waits", one_thread));
     libtest_mimic::run(&arguments, trials).exit();
@@ -200,16 +201,37 @@ fn closed_pipe() -> Outcome {
     }
 }
 
+/// Whatever prints ends quietly when nobody reads it any more.
 fn closed_pipe_of_ours() -> Outcome {
-    let mut command = Command::new(SPHEX);
-    command.arg("settings").stdout(Stdio::piped()).stderr(Stdio::piped());
-    let (reader, writer) = std::io::pipe()?;
-    drop(reader);
-    let ended = run_with_output(&mut command, writer)?;
-    match ended.code == 0 && ended.stderr.is_empty() {
-        true => Ok(()),
-        false => Err(format!("expected a quiet end, found {} and {:?}", ended.code, ended.stderr).into()),
+    let folder = workshop()?;
+    let sphex = |arguments: &[&str], stdout: std::io::PipeWriter| {
+        let mut command = Command::new(SPHEX);
+        command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).stderr(Stdio::piped());
+        run_with_output(&mut command, stdout)
+    };
+    let clif = root().join("tests/clif/run").display().to_string();
+    let commands: [&[&str]; 10] = [
+        &["settings"],
+        &["run", "-W", "help"],
+        &["objdump", "explain.wat"],
+        &["explain", "explain.wat"],
+        &["clif", "cat", &clif],
+        &["clif", "test", "-v", &clif],
+        &["compile", "--time", "explain.wat"],
+        &["completion", "bash"],
+        &["--help"],
+        &["run", "--invoke", "add", "values.wat", "1", "2"],
+    ];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let ended = sphex(arguments, writer)?;
+        if ended.code != 0 || !ended.stderr.is_empty() {
+            let (code, stderr) = (ended.code, ended.stderr);
+            return Err(format!("{arguments:?}: expected a quiet end, found {code} and {stderr:?}").into());
+        }
     }
+    Ok(())
 }
 
 fn run_with_output(command: &mut Command, stdout: std::io::PipeWriter) -> Result<Ended, Failed> {
@@ -217,6 +239,44 @@ fn run_with_output(command: &mut Command, stdout: std::io::PipeWriter) -> Result
     let output = child.wait_with_output()?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok(Ended { code: output.status.code().unwrap_or(-1), stdout: String::new(), stderr })
+}
+
+/// Scripts for every shell come out; bash reads its own and completes with it.
+fn completion() -> Outcome {
+    let folder = workshop()?;
+    for name in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = shell(folder.path(), &format!("sphex completion {name} | tee sphex.{name} | wc -l"));
+        if script.code != 0 || script.stdout.trim().parse::<u32>().unwrap_or(0) < 50 {
+            return Err(
+                format!("{name}: expected a script, found {:?}", script.stdout + &script.stderr).into()
+            );
+        }
+    }
+    if shell(folder.path(), "command -v bash").code != 0 {
+        println!("skipped: completion needs bash");
+        return Ok(());
+    }
+    let ask = |words: &str, last: &str| {
+        let count = words.split(' ').count();
+        let script = format!(
+            ". ./sphex.bash; COMP_WORDS=({words} '{last}'); COMP_CWORD={count}; \
+             _sphex sphex '{last}' \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        run(Command::new("bash").args(["-c", &script]).current_dir(folder.path()))
+    };
+    let cases = [
+        ("sphex", "expl", "explain"),
+        ("sphex explain", "--fu", "--func"),
+        ("sphex explain --stage", "reg", "regalloc"),
+    ];
+    for (words, last, expected) in cases {
+        let found = ask(words, last);
+        if found.stdout.trim() != expected || !found.stderr.is_empty() {
+            let found = found.stdout + &found.stderr;
+            return Err(format!("{words} {last}: expected {expected}, found {found:?}").into());
+        }
+    }
+    Ok(())
 }
 
 /// Runs a command that the kernel kills at its first `clone`.

@@ -24,6 +24,7 @@ use crate::regalloc::{Allocation, Location, Move};
 use crate::settings::Settings;
 use smallvec::SmallVec;
 use sphex_asm::buffer::{Branch, Code, CodeBuffer, Label, Pool};
+pub use sphex_asm::record::RelocationTarget;
 use sphex_asm::record::{Relocation, Symbol, TrapRecord, UnwindRecord};
 use sphex_asm::register::{Reg, RegClass};
 use sphex_asm::x64::encode::{branch_if, encode};

@@ -43,6 +43,17 @@ pub fn compile_module(wasm: &[u8], settings: &Settings) -> Result<Vec<u8>> {
 
 /// [`compile_module`], with somebody to look on.
 pub fn compile_watched(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8>> {
+    let start = std::time::Instant::now();
+    let result = compile_or_refuse(wasm, settings, watch);
+    let time = start.elapsed();
+    match &result {
+        Ok(artifact) => tracing::debug!(wasm = wasm.len(), artifact = artifact.len(), ?time, "compiled"),
+        Err(error) => tracing::debug!(wasm = wasm.len(), %error, ?time, "not compiled"),
+    }
+    result
+}
+
+fn compile_or_refuse(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8>> {
     match compile(wasm, settings, watch) {
         // What is invalid besides is better said first.
         Err(error @ CompileError::Unsupported { .. }) => {
@@ -65,6 +76,9 @@ pub fn inspect(wasm: &[u8], settings: &Settings, which: Which<'_>, watch: &dyn W
     }
     let mut worker = Worker::default();
     for position in positions {
+        if !watch.wants_more() {
+            break;
+        }
         compile_function(&info, settings, position, &mut worker, watch)?;
         renew(&mut worker, &info, position);
     }
@@ -79,6 +93,7 @@ fn compile(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8
     let code_bytes = info.bodies.iter().map(|body| body.bytes.as_bytes().len()).sum();
     watch.phase("look ahead", code_bytes);
     watch.begin(info.bodies.len(), code_bytes);
+    tracing::debug!(functions = info.bodies.len(), code = code_bytes, "compiling");
     let inputs =
         each(&info, settings, |worker, position| compile_function(&info, settings, position, worker, watch))?;
     watch.phase("functions", inputs.iter().map(|input| input.code.code.len()).sum());

@@ -22,6 +22,11 @@ pub trait Watch: Sync {
     /// A function of so many bytes has been compiled.
     fn done(&self, _bytes: usize) {}
 
+    /// Shall [`inspect`](crate::inspect) go on to the next function?
+    fn wants_more(&self) -> bool {
+        true
+    }
+
     /// A phase of the whole module has ended, and left so many bytes: `parse`, `look ahead`, `functions`, `link`, `write`.
     fn phase(&self, _name: &'static str, _bytes: usize) {}
 }

@@ -51,10 +51,22 @@ pub struct Host {
     pub native_unwind: bool,
     /// Make functions and unwind records known to gdb and lldb when a module is loaded. Costs a copy of the artifact.
     pub native_debug: bool,
+    /// Make functions known to a profiler when a module is loaded.
+    pub profiler: Option<Profiler>,
     /// Compare the hash of an artifact's code and data when it is loaded. (That of its tables is always compared.)
     pub verify_artifacts: bool,
     /// Threads to compile with; `None` takes all there are.
     pub compile_threads: Option<usize>,
+}
+
+/// What tells a profiler the names of functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profiler {
+    /// `/tmp/perf-PID.map`: names, for `perf report` as it is.
+    PerfMap,
+    /// `jit-PID.dump` in the current folder: names, code and source lines, for `perf record -k mono` and
+    /// `perf inject --jit`.
+    Jitdump,
 }
 
 impl Default for Compile {
@@ -82,6 +94,7 @@ impl Default for Host {
             async_stack_size: 2 << 20,
             native_unwind: false,
             native_debug: false,
+            profiler: None,
             verify_artifacts: true,
             compile_threads: None,
         }

@@ -193,6 +193,7 @@ pub(crate) fn instantiate_only(
 ) -> Result<(Instance, Option<u32>)> {
     let number = prepare(inner, module, imports)?;
     let instance = Instance(Handle { store: inner.id, index: number as u32 });
+    tracing::debug!(module = module.name(), instance = number, imports = imports.len(), "instantiated");
     run_segments(inner, number, module)?;
     Ok((instance, module.description().start))
 }

@@ -55,7 +55,7 @@ mod vm;
 
 pub use asynchronous::HostFuture;
 pub use backtrace::{Backtrace, Frame, SourceLocation};
-pub use config::{Compile, Config, Host};
+pub use config::{Compile, Config, Host, Profiler};
 pub use engine::{Engine, EngineWeak};
 pub use error::{Error, ErrorKind, Result};
 pub use externref::ExternRef;

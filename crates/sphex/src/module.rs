@@ -80,6 +80,9 @@ impl Module {
         if engine.config().host.native_debug {
             code.register_debugger();
         }
+        if let Some(profiler) = engine.config().host.profiler {
+            crate::vm::profile::tell(&code, profiler)?;
+        }
         let engine = engine.clone();
         Ok(Module(Arc::new(Inner { engine, code, position, layout, type_ids, exports, externref_globals })))
     }

@@ -202,6 +202,11 @@ impl<'a> ArtifactView<'a> {
         tables::address_at(self, pc)
     }
 
+    /// Where the code of these pcs came from, in order: each row holds up to the next.
+    pub fn addresses_in(&self, pcs: Range<u32>) -> impl Iterator<Item = AddressRow> + use<'a> {
+        tables::addresses_in(*self, pcs)
+    }
+
     /// An inline node, by the number that rows use (from 1).
     pub fn inline_node(&self, node: u32) -> Option<InlineNode> {
         tables::inline_node(self, node)

@@ -323,13 +323,24 @@ pub fn trap_at(view: &ArtifactView<'_>, pc: u32) -> Option<TrapRow> {
 
 /// Where the code at a pc came from.
 pub fn address_at(view: &ArtifactView<'_>, pc: u32) -> Option<AddressRow> {
+    let pcs = column(view, SectionId::AddressMap, &view.index.tables.address_pcs);
+    address_row(view, pcs.partition_point(|&start| start <= pc).checked_sub(1)?)
+}
+
+/// The rows of these pcs.
+pub fn addresses_in(view: ArtifactView<'_>, pcs: Range<u32>) -> impl Iterator<Item = AddressRow> {
+    let starts = column(&view, SectionId::AddressMap, &view.index.tables.address_pcs);
+    let first = starts.partition_point(|&start| start < pcs.start);
+    let rows = (first..starts.len()).map_while(move |position| address_row(&view, position));
+    rows.take_while(move |row| row.pc < pcs.end)
+}
+
+fn address_row(view: &ArtifactView<'_>, position: usize) -> Option<AddressRow> {
     let tables = &view.index.tables;
-    let pcs = column(view, SectionId::AddressMap, &tables.address_pcs);
-    let position = pcs.partition_point(|&start| start <= pc).checked_sub(1)?;
+    let pc = *column(view, SectionId::AddressMap, &tables.address_pcs).get(position)?;
     let offset = *column(view, SectionId::AddressMap, &tables.address_offsets).get(position)?;
     let inline =
         column(view, SectionId::AddressMap, &tables.address_inline).get(position).copied().unwrap_or(0);
-    let pc = *pcs.get(position)?;
     Some(AddressRow { pc, offset, inline })
 }
 

@@ -45,6 +45,8 @@ pub struct Options {
     pub explicit_checks: bool,
     /// --target
     pub target: Option<Target>,
+    /// --profile
+    pub profiler: Option<sphex::Profiler>,
     /// Further settings of the compiler: CPU features, proposals
     pub settings: Vec<(String, Option<String>)>,
     /// -D debug-info
@@ -94,6 +96,7 @@ impl Default for Options {
             spectre: true,
             explicit_checks: false,
             target: None,
+            profiler: None,
             settings: Vec::new(),
             debug_info: true,
             native_unwind: false,

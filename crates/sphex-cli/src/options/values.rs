@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use sphex_artifact::Target;
+
+use crate::exit;
+
 /// A directory for the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
@@ -115,6 +119,19 @@ pub fn switch(text: Option<&str>) -> Option<bool> {
         None | Some("y" | "yes" | "true" | "on" | "1") => Some(true),
         Some("n" | "no" | "false" | "off" | "0") => Some(false),
         Some(_) => None,
+    }
+}
+
+/// A machine to compile for.
+pub fn target(name: &str) -> exit::Result<Target> {
+    match Target::parse(name) {
+        Some(target) if target.to_string() == "x86_64-linux" => Ok(target),
+        Some(target) => {
+            Err(exit::Failure::usage(format!("--target: {target} is not supported yet, only x86_64-linux")))
+        }
+        None => {
+            Err(exit::Failure::usage(format!("--target: expected x86_64-linux or a triple, found {name:?}")))
+        }
     }
 }
 

@@ -1,11 +1,18 @@
 //! Binding to the engine: the one file of preview 1 that knows it.
 
+use super::types::Errno;
 use super::{Fault, GuestMemory, Stop};
 use crate::WasiCtx;
 use sphex::{Caller, Error, Linker, Result, Trap};
 
 /// The module that guests import from.
 pub const MODULE: &str = "wasi_snapshot_preview1";
+
+/// Where calls are reported to.
+const TARGET: &str = "sphex_wasi";
+
+/// Most bytes of a path that are shown.
+const SHOWN: usize = 256;
 
 /// Defines all 46 functions in a linker. `ctx` finds the context in the store's data.
 ///
@@ -19,7 +26,12 @@ pub fn add_to_linker<T: 'static>(
     macro_rules! functions {
         ($($name:ident($($param:ident: $wasm:ident as $rust:ident),*);)*) => {$(
             linker.func_wrap(MODULE, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $wasm),*| {
-                run(&mut caller, ctx, |ctx, memory| super::$name(ctx, memory, $($param as $rust),*))
+                let result = run(&mut caller, ctx, |ctx, memory| super::$name(ctx, memory, $($param as $rust),*));
+                if tracing::enabled!(target: TARGET, tracing::Level::TRACE) {
+                    let arguments: &[(&str, i128)] = &[$((stringify!($param), i128::from($param as $rust))),*];
+                    tell(&mut caller, stringify!($name), arguments, &result);
+                }
+                result
             })?;
         )*};
     }
@@ -89,7 +101,10 @@ pub fn add_to_linker<T: 'static>(
         sock_shutdown(fd: i32 as u32, how: i32 as u32);
     }
     // The only one without a result, and the only one that never returns.
-    linker.func_wrap(MODULE, "proc_exit", |code: i32| -> Result<()> { Err(Error::exit(code)) })?;
+    linker.func_wrap(MODULE, "proc_exit", |code: i32| -> Result<()> {
+        tracing::trace!(target: TARGET, "proc_exit(code={code})");
+        Err(Error::exit(code))
+    })?;
     Ok(())
 }
 
@@ -111,4 +126,49 @@ fn run<T: 'static>(
         Err(Fault::Stop(Stop::Interrupted)) => Err(Error::from_trap(Trap::Interrupt)),
         Err(Fault::Stop(stop)) => Err(stop.into()),
     }
+}
+
+/// Reports a call in the manner of strace: its arguments, paths as text, and the error code.
+#[cold]
+fn tell<T: 'static>(
+    caller: &mut Caller<'_, T>,
+    name: &str,
+    arguments: &[(&str, i128)],
+    result: &Result<i32>,
+) {
+    let mut text = String::new();
+    let mut arguments = arguments.iter().peekable();
+    while let Some(&(argument, value)) = arguments.next() {
+        let separator = if text.is_empty() { "" } else { ", " };
+        // A path is an address, and behind it its length.
+        let len = arguments.next_if(|(next, _)| {
+            matches!(argument, "path" | "old" | "new" | "target") && next.ends_with("len")
+        });
+        match len {
+            Some(&(_, len)) => {
+                let path = read(caller, value as u32, len as u32);
+                let path = path.map_or("EFAULT".to_owned(), |path| format!("{path:?}"));
+                text += &format!("{separator}{argument}={path}");
+            }
+            None => text += &format!("{separator}{argument}={value}"),
+        }
+    }
+    let code = result.as_ref().ok().and_then(|&code| Errno::ALL.get(code as usize));
+    match (code, result) {
+        (Some(Errno::Success), _) => tracing::trace!(target: TARGET, "{name}({text}) = 0"),
+        (Some(code), _) => {
+            tracing::trace!(target: TARGET, "{name}({text}) = {} {code:?} ({code})", code.raw())
+        }
+        (None, Ok(code)) => tracing::trace!(target: TARGET, "{name}({text}) = {code}"),
+        (None, Err(error)) => tracing::trace!(target: TARGET, "{name}({text}) ends the guest: {error}"),
+    }
+}
+
+/// Text in the caller's memory.
+fn read<T: 'static>(caller: &mut Caller<'_, T>, at: u32, len: u32) -> Option<String> {
+    let memory = caller.get_memory("memory")?;
+    let (_, mut memories) = caller.split();
+    let bytes: &[u8] = memories.get_mut(memory).ok()?;
+    let bytes = bytes.get(at as usize..at as usize + len as usize)?;
+    Some(String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned())
 }

@@ -230,11 +230,13 @@ unsafe fn take_error(store: StorePtr) -> Error {
         let vm = inner.vm.as_ptr();
         (std::mem::take(&mut (*vm).trap), inner.pending.take())
     };
-    match pending {
+    let error = match pending {
         Some(Pending::Error(error)) => error,
         Some(Pending::Panic(payload)) => panic::resume_unwind(payload),
         None => Error::from_trap_code(code as u8),
-    }
+    };
+    tracing::debug!(%error, "wasm unwound");
+    error
 }
 
 /// Leaves an error for the stub that will unwind, with the frames that are running.

@@ -70,6 +70,7 @@ impl Code {
         let text = code.index.section(SectionId::Text);
         let end = text.end.next_multiple_of(page_size());
         code.mapping.protect(text.start..end, Protection::ReadExecute).map_err(system)?;
+        tracing::debug!(bytes = len, text = text.len(), address = code.text().start, "loaded");
         let code = Arc::new(code);
         register(&code);
         Ok(code)
@@ -126,6 +127,16 @@ impl Code {
         let text = self.index.section(SectionId::Text);
         let base = self.mapping.base() as usize;
         base + text.start..base + text.end
+    }
+
+    /// Puts the text on pages that no file is behind. For profilers, when the code has just been loaded: nobody runs it
+    /// yet.
+    pub(crate) fn detach_text(&self) -> io::Result<()> {
+        let text = self.index.section(SectionId::Text);
+        let pages = text.start..text.end.next_multiple_of(page_size());
+        // SAFETY: the pages hold the same bytes as before in the end; nobody runs or reads them before the module that
+        // this code is loaded for has been given out. keeps C2: they become executable after they were written.
+        unsafe { self.mapping.detach(pages, Protection::ReadExecute) }
     }
 
     /// Makes the unwind records known to the platform's unwinder, until the code is unmapped.

@@ -28,6 +28,7 @@ mod lock {
     pub(crate) use std::sync::Mutex;
 }
 pub(crate) mod memory;
+pub(crate) mod profile;
 pub(crate) mod shelf;
 pub(crate) mod stacks;
 pub(crate) mod store;

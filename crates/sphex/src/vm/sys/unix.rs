@@ -105,6 +105,29 @@ impl Mapping {
         self.len
     }
 
+    /// Puts pages of its own in the place of those of `range` (whose ends are on page borders), with the same bytes.
+    ///
+    /// # Safety
+    ///
+    /// Nobody reads, writes or runs these pages meanwhile.
+    pub(crate) unsafe fn detach(&self, range: Range<usize>, protection: Protection) -> io::Result<()> {
+        self.check(&range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+        // SAFETY: `check` found the range inside this mapping, which is ours; the pages were readable, and are
+        // writable where they are written.
+        unsafe {
+            let start = self.base().add(range.start);
+            let bytes = std::slice::from_raw_parts(start, range.len()).to_vec();
+            rustix::mm::mmap_anonymous(start.cast(), range.len(), Protection::ReadWrite.map(), flags)?;
+            ptr::copy_nonoverlapping(bytes.as_ptr(), start, range.len());
+            rustix::mm::mprotect(start.cast(), range.len(), protection.mprotect())?;
+        }
+        Ok(())
+    }
+
     /// Changes what the pages of `range` (whose ends are on page borders) may be used for.
     pub(crate) fn protect(&mut self, range: Range<usize>, protection: Protection) -> io::Result<()> {
         self.check(&range)?;
