@@ -9,7 +9,7 @@ use sphex::{Config, Engine, Module, Profiler};
 
 const WAT: &str = r#"(module
     (func $add (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
-    (func (export "unnamed") (result i32) (i32.const 7)))"#;
+    (func (result i32) (i32.const 7)))"#;
 
 fn load(profiler: Profiler, module: &[u8]) -> Module {
     let mut config = Config::new();
