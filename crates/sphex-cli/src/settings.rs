@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use sphex_artifact::{BuildId, Target};
+use sphex_artifact::{BuildId, CpuFeatures, Target};
 
 use crate::exit::{Result, print};
 use crate::options::list;
@@ -12,6 +12,9 @@ pub fn execute() -> Result {
     let mut text = String::new();
     let target = Target::HOST.map_or("none that Sphex compiles for".to_owned(), |target| target.to_string());
     let _ = writeln!(text, "sphex {}, build {}\nhost: {target}", env!("CARGO_PKG_VERSION"), BuildId::CURRENT);
+    if let Some(target) = Target::HOST {
+        let _ = writeln!(text, "cpu features: {}", CpuFeatures::detect().names(target.arch));
+    }
     for (group, what) in [
         ('C', "compiler"),
         ('D', "debugging and profiling"),

@@ -92,8 +92,7 @@ impl Timing {
         };
         rows.sort_by_key(rank);
         let total: Duration = rows.iter().map(|row| row.time).sum();
-        let mut text =
-            format!("{:<12} {:>10} {:>7}  {:>24}    {:<24}\n", "pass", "CPU", "share", "in", "out");
+        let mut text = format!("{:<12} {:>10} {:>7}  {:>24}    out\n", "pass", "CPU", "share", "in");
         for row in &rows {
             let share = 100.0 * row.time.as_secs_f64() / total.as_secs_f64().max(1e-9);
             let line = format!(

@@ -19,6 +19,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::FromRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -56,6 +57,7 @@ fn main() {
     trials.push(Trial::test("pipe/EPIPE reaches the guest", closed_pipe));
     trials.push(Trial::test("pipe/our own output ends quietly", closed_pipe_of_ours));
     trials.push(Trial::test("completion/of commands and flags in bash", completion));
+    trials.push(Trial::test("progress/a bar on a terminal, gone at the end, no thread", progress));
     trials.push(Trial::test("threads/a hello starts none", no_thread));
     trials.push(Trial::test("threads/one while the guest waits", one_thread));
     libtest_mimic::run(&arguments, trials).exit();
@@ -277,6 +279,93 @@ fn completion() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A terminal: our end, and the one for a program.
+fn terminal() -> std::io::Result<(fs::File, fs::File)> {
+    let (mut ours, mut theirs) = (-1, -1);
+    let mut size = libc::winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: two places for descriptors and a size; no name and no modes.
+    #[allow(unsafe_code)]
+    let made = unsafe {
+        libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null_mut(), &raw mut size)
+    };
+    if made != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: both were just opened, and belong to nobody else.
+    #[allow(unsafe_code)]
+    let files = unsafe { (fs::File::from_raw_fd(ours), fs::File::from_raw_fd(theirs)) };
+    Ok(files)
+}
+
+/// A module of so many bytes of code.
+fn large(bytes: usize) -> Vec<u8> {
+    use wasm_encoder::{CodeSection, Function, FunctionSection, Module, TypeSection, ValType};
+    let (mut types, mut functions, mut code) =
+        (TypeSection::new(), FunctionSection::new(), CodeSection::new());
+    types.ty().function([ValType::I32], [ValType::I32]);
+    let mut body = Function::new([]);
+    for k in 0..400 {
+        body.instructions().local_get(0).i32_const(k).i32_rotl().local_get(0).i32_xor().local_set(0);
+    }
+    body.instructions().local_get(0).end();
+    for _ in 0..bytes.div_ceil(body.byte_len()) {
+        functions.function(0);
+        code.function(&body);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&code);
+    module.finish()
+}
+
+/// Compiles for a terminal in a process that may start no thread; what it wrote there, and how long it took.
+fn compile_on_terminal(folder: &Path, file: &str) -> Result<(String, std::time::Duration), Failed> {
+    let (mut ours, theirs) = terminal()?;
+    let mut command = Command::new(SPHEX);
+    command.args(["compile", "-C", "threads=1", "-o", "out.cwasm", file]).current_dir(folder);
+    command.env("TERM", "xterm").stdin(Stdio::null()).stderr(theirs);
+    // SAFETY: between fork and exec this makes two system calls and nothing else.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(forbid_clone);
+    }
+    let start = std::time::Instant::now();
+    let mut child = command.spawn()?;
+    drop(command);
+    let mut written = Vec::new();
+    // When the program has ended, reading its terminal is an error.
+    let _ = ours.read_to_end(&mut written);
+    let (status, time) = (child.wait()?, start.elapsed());
+    let text = String::from_utf8_lossy(&written).into_owned();
+    if status.success() { Ok((text, time)) } else { Err(format!("{status}: {text:?}").into()) }
+}
+
+fn progress() -> Outcome {
+    let folder = workshop()?;
+    let (small, _) = compile_on_terminal(folder.path(), "hello.wat")?;
+    if !small.is_empty() {
+        return Err(format!("expected nothing for a hello, found {small:?}").into());
+    }
+    let mut bytes = 1 << 20;
+    let shown = loop {
+        fs::write(folder.path().join("large.wasm"), large(bytes))?;
+        let (shown, time) = compile_on_terminal(folder.path(), "large.wasm")?;
+        if time > std::time::Duration::from_millis(2500) {
+            break shown;
+        }
+        bytes *= 2;
+    };
+    let last = shown.rsplit('\r').next().unwrap_or_default();
+    if !shown.contains("compiling [") || last.contains("compiling") {
+        return Err(format!("expected a bar that is gone at the end, found {shown:?}").into());
+    }
+    // Into a file or a pipe nothing is drawn.
+    let quiet = shell(folder.path(), "sphex compile -C threads=1 -o out.cwasm large.wasm");
+    match (quiet.code, quiet.stderr.is_empty()) {
+        (0, true) => Ok(()),
+        (code, _) => Err(format!("expected a quiet compilation, found {code} and {:?}", quiet.stderr).into()),
+    }
 }
 
 /// Runs a command that the kernel kills at its first `clone`.

@@ -373,19 +373,45 @@ fn names(group: char) -> Vec<&'static str> {
     rows.chain(switches(group).iter().copied()).collect()
 }
 
-/// The options of a group, one a line.
+/// The options of a group, one a line: name, values, what it is, default.
 pub fn list(group: char) -> String {
     let mut text = String::new();
+    let mut line = |name: &str, value: &str, help: &str, default: String| {
+        let left = format!("-{group} {name}={value}");
+        let _ = writeln!(text, "  {left:<32} {help}{default}");
+    };
     for row in ROWS.iter().filter(|row| row.group == group) {
-        let left = format!("-{group} {}={}", row.name, row.value);
-        let _ = writeln!(text, "  {left:<32} {}", row.help);
+        let default = match (row.help.contains("default"), row.value) {
+            (true, _) => String::new(),
+            (false, "y|n") => " (default n)".to_owned(),
+            (false, _) => " (default: none)".to_owned(),
+        };
+        line(row.name, row.value, row.help, default);
     }
-    let what = if group == 'C' { "use this CPU feature" } else { "accept this proposal" };
     for name in switches(group) {
-        let left = format!("-{group} {name}=y|n");
-        let _ = writeln!(text, "  {left:<32} {what}");
+        match group {
+            'C' => {
+                line(name, "y|n", "use this CPU feature", " (default: as here; with --target n)".to_owned())
+            }
+            _ => line(name, "y|n", "accept this proposal", proposal_default(name)),
+        }
     }
     text
+}
+
+/// Does the validator accept a proposal by itself?
+#[cfg(feature = "compiler")]
+fn proposal_default(name: &str) -> String {
+    let mut settings = sphex_compile::Settings::default();
+    let before = settings.features;
+    let known = settings.set(&format!("wasm-{name}"), Some("true")).is_ok();
+    format!(" (default {})", if known && settings.features == before { "y" } else { "n" })
+}
+
+/// Without a compiler there is no validator.
+#[cfg(not(feature = "compiler"))]
+fn proposal_default(_: &str) -> String {
+    String::new()
 }
 
 #[cfg(test)]
@@ -424,6 +450,48 @@ mod tests {
             assert!(changes, "-{} {text} changes nothing", row.group);
             assert!(parse(row.group, &format!("{}=maybe", row.name)).is_err(), "-{} {}", row.group, row.name);
             assert!(parse(row.group, row.name).is_ok() == switch_off, "-{} {}", row.group, row.name);
+        }
+    }
+
+    /// What is listed is accepted, and what is accepted is listed, once, with its default.
+    #[test]
+    fn the_lists_are_whole() {
+        for group in ['C', 'D', 'O', 'S', 'W'] {
+            let text = list(group);
+            let mut listed = Vec::new();
+            for line in text.lines() {
+                let rest = line.trim_start().strip_prefix(&format!("-{group} ")).expect(line);
+                let (left, help) = rest.split_once(' ').expect(line);
+                let (name, value) = left.split_once('=').expect(line);
+                let value = value.split('|').next().expect(line);
+                let value = match value {
+                    "BYTES" => "0x20000",
+                    "N" => "7",
+                    "TIME" => "1s",
+                    literal => literal,
+                };
+                let options = parse(group, &format!("{name}={value}")).expect(line);
+                assert!(help.contains("default"), "{line}");
+                #[cfg(feature = "compiler")]
+                assert!(crate::engine::engine(&options).is_ok(), "{line}");
+                listed.push(name.to_owned());
+            }
+            assert_eq!(listed, names(group), "-{group}");
+        }
+        #[cfg(feature = "compiler")]
+        assert!(list('W').contains("-W tail-call=y|n") && proposal_default("tail-call") == " (default y)");
+    }
+
+    /// The defaults that the texts of switches tell are those of the options.
+    #[test]
+    fn the_defaults_are_true() {
+        for row in ROWS.iter().filter(|row| row.value == "y|n" && row.name != "cache") {
+            let on = row.help.contains("default y");
+            let text = format!("{}={}", row.name, if on { "y" } else { "n" });
+            let mut options = parse(row.group, &text).expect(&text);
+            // What is handed on by name has no place of its own to compare.
+            options.settings.clear();
+            assert_eq!(options, Options::default(), "-{} {text}", row.group);
         }
     }
 

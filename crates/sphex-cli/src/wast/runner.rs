@@ -7,6 +7,7 @@ use wast::token::Id;
 use wast::{QuoteWat, WastDirective, WastExecute, WastInvoke, Wat};
 
 use super::{compare, spectest};
+use crate::progress::Progress;
 
 /// A directive that did not hold, and why.
 type Outcome<T = ()> = Result<T, String>;
@@ -121,7 +122,7 @@ impl Runner {
     }
 
     fn compile(&self, wasm: &[u8]) -> Maybe<Module> {
-        Module::new(&self.engine, wasm).map_err(|error| self.tell(&error))
+        Module::new_watched(&self.engine, wasm, &Progress::new()).map_err(|error| self.tell(&error))
     }
 
     fn instantiate(&mut self, module: &Module) -> sphex::Result<Instance> {
