@@ -21,3 +21,8 @@ pub mod streams;
 
 pub use context::{BuildError, Descriptor, Interrupt, Object, WasiCtx, WasiCtxBuilder};
 pub use preview1::types::{Errno, FdFlags, Filestat, Filetype, OFlags, Rights};
+
+/// The page of the API book (`docs/book`), whose snippet `cargo test --doc` runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/book/wasi.md")]
+mod book {}

@@ -5,7 +5,16 @@
 //! [`Memory`], [`Table`], [`Global`], [`Instance`]) are `Copy` and belong to one store. Misuse is an [`Error`], never a
 //! panic.
 //!
+//! - Host functions: [`Linker::func_wrap`], [`Func::wrap`], and [`Caller`], which they get; `docs/book/functions.md`.
+//! - Bytes, tables and values that wasm sees: [`Memory`], [`Table`], [`Global`], [`Val`]; `docs/book/memory.md`.
+//! - Host values in wasm: [`ExternRef`], which is owned, and [`Rooted`], which is scoped; `docs/book/references.md`.
+//! - What goes wrong: [`Error`], [`ErrorKind`], [`Trap`], [`Backtrace`]; `docs/book/errors.md`.
+//! - Waiting: [`TypedFunc::call_async`], [`Linker::func_wrap_async`]; `docs/book/async.md`.
+//! - Compiling ahead of time: [`Engine::precompile`], [`Module::deserialize`]; `docs/book/caching.md`.
+//! - Code generation without WebAssembly: `sphex::jit`; `docs/book/clif.md`.
+//!
 //! Without the feature `compiler` there is no code generator in the crate; it runs artifacts that one with it has made.
+//! The book (`docs/book` in the repository) has a page for each of these; `examples/` has whole programs.
 //!
 //! ```
 //! # #[cfg(feature = "compiler")] fn main() -> sphex::Result<()> {
@@ -28,6 +37,8 @@
 
 mod asynchronous;
 mod backtrace;
+#[cfg(all(doctest, feature = "compiler"))]
+mod book;
 #[cfg(feature = "compiler")]
 mod compiler;
 mod config;
@@ -78,16 +89,40 @@ pub use vm::call::{IntoFunc, WasmRet, WasmTy, WasmValues};
 
 const _: () = {
     const fn shared<X: Send + Sync + Clone>() {}
+    const fn plain<X: Send + Sync + Copy>() {}
+    const fn both<X: Send + Sync>() {}
     const fn sent<X: Send>() {}
+    // Whatever the store's data is.
     shared::<Engine>();
+    shared::<EngineWeak>();
+    shared::<Config>();
     shared::<Module>();
+    shared::<ModuleExport>();
     shared::<Linker<*const ()>>();
     shared::<InstancePre<*const ()>>();
     shared::<InterruptHandle>();
     shared::<ExternRef>();
-    sent::<Store<()>>();
+    shared::<Val>();
+    shared::<Backtrace>();
+    shared::<ExternType>();
+    plain::<Func>();
+    plain::<Memory>();
+    plain::<Table>();
+    plain::<Global>();
+    plain::<Instance>();
+    plain::<Extern>();
+    plain::<Rooted>();
+    plain::<RawVal>();
+    plain::<TypedFunc<Option<Func>, Option<ExternRef>>>();
+    both::<Error>();
+    // As the store's data is; tests/compile-fail shows that they are no more than that.
+    both::<Store<()>>();
     sent::<Store<std::cell::Cell<u32>>>();
-    sent::<Error>();
+    sent::<StoreContextMut<'_, std::cell::Cell<u32>>>();
+    sent::<Caller<'_, std::cell::Cell<u32>>>();
+    sent::<Memories<'_>>();
+    sent::<RootScope<Store<()>>>();
     assert!(size_of::<Error>() == size_of::<usize>());
     assert!(size_of::<Result<()>>() == size_of::<usize>());
+    assert!(size_of::<Func>() == 16 && size_of::<RawVal>() == 16);
 };

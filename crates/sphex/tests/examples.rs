@@ -2,10 +2,16 @@
 #![cfg(feature = "compiler")]
 #![allow(unsafe_code, dead_code)]
 
+#[path = "../examples/async_host.rs"]
+mod async_host;
 #[path = "../examples/embed.rs"]
 mod embed;
 #[path = "../examples/jit.rs"]
 mod jit;
+#[path = "../examples/plugin_host.rs"]
+mod plugin_host;
+#[path = "../examples/precompile.rs"]
+mod precompile;
 
 #[test]
 fn embedding() {
@@ -16,4 +22,42 @@ fn embedding() {
 fn running_clif() {
     assert_eq!(jit::run(1071, 462).unwrap(), 21);
     assert_eq!(jit::run(5, 0).unwrap(), 5);
+}
+
+#[test]
+fn hosting_plugins() {
+    let expected = [
+        "shout: HELLO, PLUGINS [\"shouting\"]",
+        "liar: text outside the plugin's memory",
+        "bad: plugin bad: no function `alloc` of the right type",
+    ];
+    assert_eq!(plugin_host::run().unwrap(), expected);
+}
+
+#[test]
+fn compiling_now_and_loading_later() {
+    let folder = std::env::temp_dir().join(format!("sphex-precompile-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(precompile::run(&folder).unwrap(), 6765);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "no temporary file stays");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn guests_that_wait_take_turns() {
+    let expected = [
+        "a: waits for 2",
+        "b: waits for 2",
+        "a: has 2",
+        "a: waits for 1",
+        "b: has 2",
+        "b: waits for 1",
+        "a: has 1",
+        "a: 30",
+        "a: WouldSuspend",
+        "b: has 1",
+        "b: 30",
+        "b: WouldSuspend",
+    ];
+    assert_eq!(async_host::run().unwrap(), expected);
 }
