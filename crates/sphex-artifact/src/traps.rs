@@ -63,10 +63,14 @@ traps! {
     AllocationTooLarge = 11, "allocation size too large";
     /// The store's fuel is used up.
     OutOfFuel = 12, "all fuel consumed by WebAssembly";
-    /// The embedder or a deadline stopped the program.
+    /// The embedder stopped the program.
     Interrupt = 13, "interrupted";
     /// An exception that no one caught.
     UncaughtException = 14, "uncaught exception";
+    /// The store's epoch deadline was reached.
+    EpochDeadline = 15, "epoch deadline reached";
+    /// The store's deadline in time was reached.
+    Timeout = 16, "timed out";
     /// The stack limit was reached.
     StackOverflow = 251, "call stack exhausted";
     /// An access outside a linear memory (or a data segment).
@@ -94,6 +98,12 @@ impl Trap {
     /// The byte that IR and machine code carry.
     pub const fn code(self) -> u8 {
         self as u8
+    }
+
+    /// May the runtime let code go on behind a conditional trap of this code? Then the way back stands behind the
+    /// trapping instruction.
+    pub const fn is_resumable(code: u8) -> bool {
+        code == Trap::Interrupt as u8
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sphex::{Config, Engine, Limits};
+use sphex::{Config, Engine, StoreLimits, StoreLimitsBuilder};
 
 use crate::exit::{Failure, Result};
 use crate::options::Options;
@@ -36,15 +36,15 @@ fn config(options: &Options) -> Config {
 }
 
 /// A store's limits of these options.
-pub fn limits(options: &Options) -> Limits {
-    let mut limits = Limits::default();
-    limits.memory_bytes = options.max_memory.unwrap_or(limits.memory_bytes);
-    limits.table_elements = options.max_elements.unwrap_or(limits.table_elements);
-    limits.instances = options.max_instances.unwrap_or(limits.instances);
-    limits.memories = options.max_memories.unwrap_or(limits.memories);
-    limits.tables = options.max_tables.unwrap_or(limits.tables);
-    limits.trap_on_grow_failure = options.trap_on_grow_failure;
-    limits
+pub fn limits(options: &Options) -> StoreLimits {
+    StoreLimitsBuilder::new()
+        .memory_size(options.max_memory.unwrap_or(u64::MAX))
+        .table_elements(options.max_elements.unwrap_or(u64::MAX))
+        .instances(options.max_instances.unwrap_or(usize::MAX))
+        .memories(options.max_memories.unwrap_or(usize::MAX))
+        .tables(options.max_tables.unwrap_or(usize::MAX))
+        .trap_on_grow_failure(options.trap_on_grow_failure)
+        .build()
 }
 
 /// An error of the engine as one of the command.

@@ -41,7 +41,7 @@ pub fn execute(run: &Run) -> Result {
     let mut store = Store::new(&engine, guest);
     store.set_limits(engine::limits(&options));
     if let Some(fuel) = options.fuel {
-        store.set_fuel(i64::try_from(fuel).unwrap_or(i64::MAX));
+        store.set_fuel(fuel).map_err(failure)?;
     }
     let mut program = Program { linker: Linker::new(&engine), has_wasi: false, given: &[] };
     let host =

@@ -23,6 +23,7 @@ use crate::machine::{
 use crate::regalloc::{Allocation, Location, Move};
 use crate::settings::Settings;
 use smallvec::SmallVec;
+use sphex_artifact::Trap;
 use sphex_asm::buffer::{Branch, Code, CodeBuffer, Label, Pool};
 pub use sphex_asm::record::RelocationTarget;
 use sphex_asm::record::{Relocation, Symbol, TrapRecord, UnwindRecord};
@@ -184,9 +185,9 @@ struct Emitter<'a> {
     /// The block that stands for each: itself, or where a block that only jumps leads.
     stand_in: Vec<u32>,
     next_move: usize,
-    /// Traps behind the code, shared by those with one code and location.
+    /// Traps behind the code, shared by those with one code and location, and where those go on that may.
     traps: HashMap<(u8, u32), Label>,
-    trap_order: Vec<(u8, u32, Label)>,
+    trap_order: Vec<(u8, u32, Label, Option<Label>)>,
     tables: Vec<(Label, MachineBlock, u32)>,
     sites: Vec<SmallVec<[Live; 2]>>,
     error: Option<CodegenError>,
@@ -245,10 +246,13 @@ impl<'a> Emitter<'a> {
         if let Some(slow) = slow {
             self.slow_path(slow);
         }
-        for (code, location, label) in core::mem::take(&mut self.trap_order) {
+        for (code, location, label, back) in core::mem::take(&mut self.trap_order) {
             self.buffer.bind(label);
             self.buffer.location(location);
             self.trap_here(code);
+            if let Some(back) = back {
+                self.buffer.branch(Branch::X64Jump, back);
+            }
         }
         for (label, block, table) in core::mem::take(&mut self.tables) {
             self.table(label, block, table);
@@ -528,20 +532,23 @@ impl<'a> Emitter<'a> {
             Pseudo::Return => self.epilogue_return(),
             Pseudo::Trap => self.trap_here(inst.trap()),
             Pseudo::TrapIf => {
-                let label = self.trap_label(inst);
+                let (label, back) = self.trap_label(inst);
                 self.buffer.branch(Branch::X64JumpIf(cond as u8), label);
+                self.bind_back(back);
             }
             Pseudo::TrapIfEither => {
-                let label = self.trap_label(inst);
+                let (label, back) = self.trap_label(inst);
                 self.buffer.branch(Branch::X64JumpIf(cond as u8), label);
                 self.buffer.branch(Branch::X64JumpIf(second as u8), label);
+                self.bind_back(back);
             }
             Pseudo::TrapIfBoth => {
-                let label = self.trap_label(inst);
+                let (label, back) = self.trap_label(inst);
                 let past = self.buffer.label();
                 self.buffer.branch(Branch::X64JumpIf(cond.invert() as u8), past);
                 self.buffer.branch(Branch::X64JumpIf(second as u8), label);
                 self.buffer.bind(past);
+                self.bind_back(back);
             }
             Pseudo::Safepoint => self.site(index, 0),
             Pseudo::Sequence => self.sequence(index, inst),
@@ -596,15 +603,28 @@ impl<'a> Emitter<'a> {
         self.row(op::UD2, Variant::NONE, &[]);
     }
 
-    fn trap_label(&mut self, inst: &MachineInst) -> Label {
-        self.trap_at(inst.trap(), inst.location())
+    /// Where the trap of a conditional one stands, and, if the runtime may let code go on, where it comes back to.
+    fn trap_label(&mut self, inst: &MachineInst) -> (Label, Option<Label>) {
+        let (code, location) = (inst.trap(), inst.location());
+        if !Trap::is_resumable(code) {
+            return (self.trap_at(code, location), None);
+        }
+        let (label, back) = (self.buffer.label(), self.buffer.label());
+        self.trap_order.push((code, location, label, Some(back)));
+        (label, Some(back))
+    }
+
+    fn bind_back(&mut self, back: Option<Label>) {
+        if let Some(back) = back {
+            self.buffer.bind(back);
+        }
     }
 
     fn trap_at(&mut self, code: u8, location: u32) -> Label {
         let (buffer, order) = (&mut *self.buffer, &mut self.trap_order);
         *self.traps.entry((code, location)).or_insert_with(|| {
             let label = buffer.label();
-            order.push((code, location, label));
+            order.push((code, location, label, None));
             label
         })
     }

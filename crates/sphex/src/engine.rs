@@ -13,6 +13,7 @@ use sphex_artifact::{ArtifactError, CpuFeatures, Index, Target};
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::schedule::Schedule;
 use crate::vm::stacks::Stacks;
 use crate::vm::traps;
 
@@ -45,6 +46,7 @@ struct Inner {
     config: Config,
     stacks: Stacks,
     types: RwLock<Types>,
+    schedule: Arc<Schedule>,
 }
 
 /// Function types by number (from 1). They are never forgotten: there are as many as modules write down.
@@ -63,6 +65,7 @@ impl Engine {
             config: config.clone(),
             stacks: Stacks::new(config.host.async_stack_size),
             types: RwLock::default(),
+            schedule: Arc::default(),
         })))
     }
 
@@ -122,6 +125,11 @@ impl Engine {
     #[cfg(feature = "compiler")]
     pub fn precompile(&self, wasm: &[u8]) -> Result<Vec<u8>> {
         self.precompile_watched(wasm, &())
+    }
+
+    /// The deadlines of its stores.
+    pub(crate) fn schedule(&self) -> &Arc<Schedule> {
+        &self.0.schedule
     }
 
     pub(crate) fn max_wasm_stack(&self) -> usize {

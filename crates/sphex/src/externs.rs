@@ -205,9 +205,7 @@ impl Memory {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
         let index = self.0.check(inner)?;
-        inner
-            .grow_memory(index, delta)
-            .ok_or_else(|| Error::new(ErrorKind::Limit, format!("the memory cannot grow by {delta} pages")))
+        inner.grow_memory(index, delta)?
     }
 }
 
@@ -285,9 +283,7 @@ impl Table {
         let table = self.0.check(inner)?;
         let ty = inner.tables[table].ty;
         let bits = element_bits(inner, &ty, &init)?;
-        inner
-            .grow_table(table, delta, bits)
-            .ok_or_else(|| Error::new(ErrorKind::Limit, format!("the table cannot grow by {delta} elements")))
+        inner.grow_table(table, delta, bits)?
     }
 
     /// Sets `len` elements from `start`.

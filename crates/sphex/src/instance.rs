@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::externs::{Extern, Global, Memory, Table};
 use crate::func::{Func, TypedFunc};
+use crate::limits::Resource;
 use crate::matching;
 use crate::module::{Module, ModuleExport};
 use crate::store::{AsContext, AsContextMut, Handle, StoreContextMut};
@@ -199,10 +200,7 @@ pub(crate) fn instantiate_only(
 }
 
 fn prepare(inner: &mut StoreInner, module: &Module, imports: &[Extern]) -> Result<usize> {
-    if inner.instances.len() >= inner.limits.instances {
-        let message = format!("more than {} instances", inner.limits.instances);
-        return Err(Error::new(ErrorKind::Limit, message));
-    }
+    inner.check_count(Resource::Instances, inner.instances.len())?;
     let mut sorted = Imports::default();
     for import in imports {
         let index = import.handle().index;

@@ -43,14 +43,17 @@ mod book;
 mod compiler;
 mod config;
 mod engine;
+mod epoch;
 mod error;
 mod externref;
 mod externs;
+mod fuel;
 mod func;
 mod hostinfo;
 #[cfg(feature = "compiler")]
 pub mod inspect;
 mod instance;
+mod interruption;
 #[cfg(feature = "compiler")]
 pub mod jit;
 mod limits;
@@ -58,6 +61,7 @@ mod linker;
 mod matching;
 mod module;
 mod roots;
+mod schedule;
 mod store;
 mod symbolize;
 mod types;
@@ -68,19 +72,19 @@ pub use asynchronous::HostFuture;
 pub use backtrace::{Backtrace, Frame, SourceLocation};
 pub use config::{Compile, Config, Host, Profiler};
 pub use engine::{Engine, EngineWeak};
+pub use epoch::{EpochContext, UpdateDeadline};
 pub use error::{Error, ErrorKind, Result};
 pub use externref::ExternRef;
 pub use externs::{Extern, Global, Memory, Table};
 pub use func::{Func, TypedFunc};
 pub use instance::Instance;
-pub use limits::Limits;
+pub use interruption::{InterruptHandle, Interruption};
+pub use limits::{Resource, ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use linker::{InstancePre, Linker};
 pub use module::{Module, ModuleExport, Resources};
 pub use roots::{RootScope, Rooted};
 pub use sphex_artifact::Trap;
-pub use store::{
-    AsContext, AsContextMut, Caller, InterruptHandle, Memories, Store, StoreContext, StoreContextMut,
-};
+pub use store::{AsContext, AsContextMut, Caller, Memories, Store, StoreContext, StoreContextMut};
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, RefType, TableType, ValType,
 };
@@ -101,6 +105,7 @@ const _: () = {
     shared::<Linker<*const ()>>();
     shared::<InstancePre<*const ()>>();
     shared::<InterruptHandle>();
+    shared::<Interruption>();
     shared::<ExternRef>();
     shared::<Val>();
     shared::<Backtrace>();

@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use sphex_entity::seeded_bug;
 
@@ -11,8 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::externs::{Extern, Memory};
 use crate::instance::Instance;
-use crate::limits::Limits;
-use crate::vm::store::{SharedVm, StoreBox, StoreData, StoreInner, StorePtr};
+use crate::vm::store::{StoreBox, StoreData, StoreInner, StorePtr};
 
 /// All state of instances, functions, memories, tables and globals, and the embedder's `T`. One thread at a time.
 pub struct Store<T: 'static>(StoreBox<T>);
@@ -43,29 +40,12 @@ impl<T> Store<T> {
         self.0.into_data()
     }
 
-    /// Sets the limits for what is made or grown from now on.
-    pub fn set_limits(&mut self, limits: Limits) {
-        self.0.get_mut().inner.limits = limits;
+    pub(crate) fn inner(&self) -> &StoreInner {
+        &self.0.get().inner
     }
 
-    /// The limits.
-    pub fn limits(&self) -> &Limits {
-        &self.0.get().inner.limits
-    }
-
-    /// Fuel that is left. Code compiled under [`Compile::fuel`](crate::config::Compile::fuel) takes it.
-    pub fn fuel(&self) -> i64 {
-        self.0.get().inner.fuel()
-    }
-
-    /// Sets the fuel that is left.
-    pub fn set_fuel(&mut self, fuel: i64) {
-        self.0.get_mut().inner.set_fuel(fuel);
-    }
-
-    /// A handle with which any thread can stop the store's wasm.
-    pub fn interrupt_handle(&self) -> InterruptHandle {
-        InterruptHandle(self.0.get().inner.vm.clone())
+    pub(crate) fn inner_mut(&mut self) -> &mut StoreInner {
+        self.0.get_mut().inner_mut()
     }
 
     /// Host references that wasm may hold: those found by the last collection and those made since.
@@ -86,18 +66,6 @@ impl<T: fmt::Debug> fmt::Debug for Store<T> {
             .field("id", &self.0.get().inner.id)
             .field("data", self.data())
             .finish_non_exhaustive()
-    }
-}
-
-/// Stops the wasm of a store from another thread.
-#[derive(Clone, Debug)]
-pub struct InterruptHandle(Arc<SharedVm>);
-
-impl InterruptHandle {
-    /// The store's wasm traps with [`Trap::Interrupt`](crate::Trap::Interrupt) at its next function entry or loop; if
-    /// none runs, the next one does.
-    pub fn interrupt(&self) {
-        self.0.limit().store(u64::MAX, Ordering::Relaxed);
     }
 }
 
@@ -174,7 +142,7 @@ impl<'a, T> StoreContextMut<'a, T> {
     }
 
     pub(crate) fn inner_mut(&mut self) -> &mut StoreInner {
-        &mut self.0.inner
+        self.0.inner_mut()
     }
 
     pub(crate) fn into_parts(self) -> (&'a mut StoreInner, &'a mut T) {
@@ -182,7 +150,7 @@ impl<'a, T> StoreContextMut<'a, T> {
     }
 
     pub(crate) fn into_inner(self) -> &'a mut StoreInner {
-        &mut self.0.inner
+        self.0.inner_mut()
     }
 
     pub(crate) fn as_ptr(&mut self) -> StorePtr {

@@ -3,8 +3,8 @@
 
 use sphex::{
     AsContextMut, Caller, Config, Engine, Error, ErrorKind, Extern, ExternRef, Func, FuncType, Global,
-    GlobalType, Instance, Limits, Linker, Memory, MemoryType, Module, RefType, Result, Store, Table,
-    TableType, Trap, Val, ValType,
+    GlobalType, Instance, Linker, Memory, MemoryType, Module, RefType, Result, Store, StoreLimitsBuilder,
+    Table, TableType, Trap, Val, ValType,
 };
 
 /// Every test runs with guard pages and with checked, moving memories.
@@ -224,12 +224,8 @@ fn memories_grow_and_stay_in_bounds() {
 fn limits_are_kept() {
     for engine in engines() {
         let mut store = Store::new(&engine, ());
-        store.set_limits(Limits {
-            memory_bytes: 2 << 16,
-            table_elements: 10,
-            instances: 2,
-            ..Limits::default()
-        });
+        let limits = StoreLimitsBuilder::new().memory_size(2 << 16);
+        store.set_limits(limits.clone().table_elements(10).instances(2).build());
         let instance = instantiate(
             &mut store,
             r#"(module (memory 1) (table $t 5 funcref)
@@ -245,8 +241,8 @@ fn limits_are_kept() {
         assert_eq!(error.kind(), ErrorKind::Limit);
         let small = Module::new(&engine, "(module)").unwrap();
         let error = Instance::new(&mut store, &small, &[]).unwrap_err();
-        assert_eq!(error.to_string(), "more than 2 instances");
-        store.set_limits(Limits { memory_bytes: 2 << 16, trap_on_grow_failure: true, ..Limits::default() });
+        assert_eq!(error.to_string(), "3 instances: more than the limit of 2 instances");
+        store.set_limits(limits.trap_on_grow_failure(true).build());
         assert_eq!(m.call(&mut store, 1).unwrap_err().trap(), Some(Trap::AllocationTooLarge));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sphex::{Engine, Error, ErrorKind, Instance, Limits, Linker, Module, Store, Trap, Val};
+use sphex::{Engine, Error, ErrorKind, Instance, Linker, Module, Store, StoreLimits, Trap, Val};
 use wast::token::Id;
 use wast::{QuoteWat, WastDirective, WastExecute, WastInvoke, Wat};
 
@@ -32,7 +32,7 @@ pub struct Runner {
 
 impl Runner {
     /// A script that has seen nothing.
-    pub fn new(engine: &Engine, limits: Limits) -> Runner {
+    pub fn new(engine: &Engine, limits: StoreLimits) -> Runner {
         let mut store = Store::new(engine, ());
         let mut linker = Linker::new(engine);
         linker.allow_shadowing(true);

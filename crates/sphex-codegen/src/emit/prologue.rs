@@ -103,6 +103,10 @@ impl Emitter<'_> {
                 (label, Some(SlowPath { label, back, call: (table, entry) }), PLAIN_COMPARE)
             }
         };
+        if let Some(slow) = &slow {
+            // Back to here: the runtime may have put another limit in place.
+            self.buffer.bind(slow.back);
+        }
         let mut base = limit.base;
         let against: Operand = match limit.loads.split_last() {
             None => base.into(),
@@ -123,9 +127,6 @@ impl Emitter<'_> {
         }
         self.row(op::CMP_RM, Variant::S64, &[lowest.into(), against]);
         self.buffer.branch(Branch::X64JumpIf(Cond::Be as u8), label);
-        if let Some(slow) = &slow {
-            self.buffer.bind(slow.back);
-        }
         slow
     }
 

@@ -406,7 +406,7 @@ fn the_stack_limit_traps_or_calls_the_runtime() {
             32 mov rdi, [rsp]
             36 movups xmm0, [rsp+8]
             3b add rsp, 20h
-            3f jmp short 000000000000000Eh
+            3f jmp short 4
         "#]],
     );
     assert_eq!(small.calls.len(), 1);

@@ -11,6 +11,7 @@ use sphex_artifact::vmctx::{Image, VmStore};
 use super::fiber::Control;
 use super::store::{Pending, StorePtr, TRAP_PENDING};
 use super::{stubs, sys, walk};
+use crate::epoch::acknowledge;
 use crate::error::{Error, Result};
 
 /// Bytes of stack that are left to the host below wasm's limit.
@@ -59,6 +60,9 @@ pub(crate) unsafe fn enter(
     // SAFETY: the caller lends us the store.
     unsafe {
         let inner = store.0.as_ptr();
+        if (*inner).vm.limit().load(Ordering::Relaxed) == u64::MAX {
+            look(store)?;
+        }
         sys::thread_has_signal_stack()
             .map_err(|error| Error::system("cannot make an alternate signal stack", error))?;
         begin(store, image.stack_bytes as usize)?;
@@ -67,6 +71,18 @@ pub(crate) unsafe fn enter(
         end(store);
         if status == 0 { Ok(()) } else { Err(take_error(store)) }
     }
+}
+
+/// Looks at what was asked for before the entry: not every function would see it.
+#[cold]
+#[inline(never)]
+unsafe fn look(store: StorePtr) -> Result<()> {
+    // SAFETY: as for `enter`.
+    let inner = unsafe { super::store::of_host(store.0.as_ptr().cast()) };
+    acknowledge(inner, false).map(|_| ()).map_err(|mut error| {
+        error.set_backtrace(walk::backtrace(inner, None));
+        error
+    })
 }
 
 /// Sets the limit and notes the entry. Never inlined, as `end` is not: between the two a fiber may have moved to another

@@ -172,7 +172,6 @@ fn suspender(inner: &StoreInner, what: &str) -> Result<*mut Control> {
 /// `Err(Cancelled)` if the call was dropped meanwhile: wasm must then unwind with this error.
 ///
 /// Called by builtins, whose frames touch no thread-local around it (F3).
-#[allow(dead_code, reason = "for the epochs of a store, which are being built")]
 pub(crate) fn suspend_for_yield(inner: &mut StoreInner) -> Result<()> {
     let control = suspender(inner, "a yield")?;
     // SAFETY: suspension is on: we were called by wasm under the base entry, so that we are on this fiber (F2).

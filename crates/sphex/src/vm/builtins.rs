@@ -3,11 +3,15 @@
 //! Each function gets the vmctx of the running instance. Indices of memories, tables and segments are those of its
 //! module, which was validated; one that is out of range all the same traps, too.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use sphex_artifact::Trap;
 use sphex_artifact::vmctx::VmHeader;
 
 use super::activation::raise;
-use super::store::{StoreInner, store_of};
+use super::async_call::suspend_for_yield;
+use super::store::{Pending, StoreInner, TRAP_PENDING, store_of};
+use crate::epoch::acknowledge;
 use crate::error::Error;
 
 type Vmctx = *mut VmHeader;
@@ -22,12 +26,50 @@ unsafe fn run<R>(vmctx: Vmctx, otherwise: R, f: impl FnOnce(&mut StoreInner, usi
     let (inner, number) = unsafe { (store_of(vmctx), (*vmctx).instance.addr()) };
     match f(inner, number) {
         Ok(value) => value,
-        Err(trap) => {
+        Err(error) => {
             // SAFETY: called by a builtin.
-            unsafe { raise(inner, Error::from_trap(trap)) };
+            unsafe { raise(inner, Error::from_trap(error)) };
             otherwise
         }
     }
+}
+
+/// [`run`] for what may call the embedder: a limiter, an epoch callback. They may fail in their own way, and panic.
+///
+/// # Safety
+///
+/// As for [`run`].
+unsafe fn run_embedder<R>(
+    vmctx: Vmctx,
+    otherwise: R,
+    f: impl FnOnce(&mut StoreInner, usize) -> Result<R, Error>,
+) -> R {
+    // SAFETY: the caller's promise.
+    let (inner, number) = unsafe { (store_of(vmctx), (*vmctx).instance.addr()) };
+    // SAFETY: called by a builtin.
+    unsafe { guarded(inner, |inner| f(inner, number)) }.unwrap_or(otherwise)
+}
+
+/// Leaves what an embedder's code failed with in the store: an error or a panic. `None` if it did.
+///
+/// # Safety
+///
+/// Called by a builtin, or by what acts like one.
+pub(super) unsafe fn guarded<R>(
+    inner: &mut StoreInner,
+    f: impl FnOnce(&mut StoreInner) -> Result<R, Error>,
+) -> Option<R> {
+    match panic::catch_unwind(AssertUnwindSafe(|| f(inner))) {
+        Ok(Ok(value)) => return Some(value),
+        // SAFETY: the caller's promise.
+        Ok(Err(error)) => unsafe { raise(inner, error) },
+        Err(payload) => {
+            inner.pending = Some(Pending::Panic(payload));
+            // SAFETY: V1.
+            unsafe { (*inner.vm.as_ptr()).trap = TRAP_PENDING }
+        }
+    }
+    None
 }
 
 fn memory_at(inner: &StoreInner, number: usize, memory: u32) -> Result<usize, Trap> {
@@ -51,13 +93,9 @@ fn range(start: u64, len: u64, whole: usize, trap: Trap) -> Result<std::ops::Ran
 pub(super) unsafe extern "C" fn memory_grow(vmctx: Vmctx, memory: u32, delta: u64) -> u64 {
     // SAFETY: called by a stub.
     unsafe {
-        run(vmctx, u64::MAX, |inner, number| {
+        run_embedder(vmctx, u64::MAX, |inner, number| {
             let index = memory_at(inner, number, memory)?;
-            match inner.grow_memory(index, delta) {
-                Some(old) => Ok(old),
-                None if inner.limits.trap_on_grow_failure => Err(Trap::AllocationTooLarge),
-                None => Ok(u64::MAX),
-            }
+            Ok(inner.grow_memory(index, delta)?.unwrap_or(u64::MAX))
         })
     }
 }
@@ -80,7 +118,7 @@ pub(super) unsafe extern "C" fn memory_copy(
             let target = range(dst, len, to.len(), Trap::MemoryOutOfBounds)?;
             // SAFETY: both ranges are in bounds; `copy` allows them to overlap. V2.
             std::ptr::copy(from.base().add(source.start), to.base().add(target.start), source.len());
-            Ok(())
+            inner.pay_for_bytes(len)
         })
     }
 }
@@ -93,7 +131,7 @@ pub(super) unsafe extern "C" fn memory_fill(vmctx: Vmctx, memory: u32, dst: u64,
             let bytes = inner.memories[index].storage.bytes_mut();
             let target = range(dst, len, bytes.len(), Trap::MemoryOutOfBounds)?;
             bytes[target].fill(value as u8);
-            Ok(())
+            inner.pay_for_bytes(len)
         })
     }
 }
@@ -107,7 +145,12 @@ pub(super) unsafe extern "C" fn memory_init(
     len: u64,
 ) {
     // SAFETY: called by a stub.
-    unsafe { run(vmctx, (), |inner, number| init_memory(inner, number, memory, data, [dst, src, len])) }
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            init_memory(inner, number, memory, data, [dst, src, len])?;
+            inner.pay_for_bytes(len)
+        })
+    }
 }
 
 /// `memory.init`: `[dst, src, len]`.
@@ -141,13 +184,11 @@ pub(super) unsafe extern "C" fn data_drop(vmctx: Vmctx, data: u32) {
 unsafe fn table_grow(vmctx: Vmctx, table: u32, delta: u64, init: u64) -> u64 {
     // SAFETY: called by a stub.
     unsafe {
-        run(vmctx, u64::MAX, |inner, number| {
+        run_embedder(vmctx, u64::MAX, |inner, number| {
             let index = table_at(inner, number, table)?;
-            match inner.grow_table(index, delta, init) {
-                Some(old) => Ok(old),
-                None if inner.limits.trap_on_grow_failure => Err(Trap::AllocationTooLarge),
-                None => Ok(u64::MAX),
-            }
+            let Ok(old) = inner.grow_table(index, delta, init)? else { return Ok(u64::MAX) };
+            inner.pay_for_bytes(delta * 8)?;
+            Ok(old)
         })
     }
 }
@@ -171,7 +212,7 @@ unsafe fn table_fill(vmctx: Vmctx, table: u32, dst: u64, value: u64, len: u64) {
             let elements = inner.tables[index].storage.elements_mut();
             let target = range(dst, len, elements.len(), Trap::TableOutOfBounds)?;
             elements[target].fill(value);
-            Ok(())
+            inner.pay_for_bytes(len * 8)
         })
     }
 }
@@ -199,7 +240,8 @@ pub(super) unsafe extern "C" fn table_copy(
         run(vmctx, (), |inner, number| {
             let to = table_at(inner, number, dst_table)?;
             let from = table_at(inner, number, src_table)?;
-            copy_table(inner, [to, from], [dst, src, len])
+            copy_table(inner, [to, from], [dst, src, len])?;
+            inner.pay_for_bytes(len * 8)
         })
     }
 }
@@ -234,7 +276,12 @@ pub(super) unsafe extern "C" fn table_init(
     len: u64,
 ) {
     // SAFETY: called by a stub.
-    unsafe { run(vmctx, (), |inner, number| init_table(inner, number, table, element, [dst, src, len])) }
+    unsafe {
+        run(vmctx, (), |inner, number| {
+            init_table(inner, number, table, element, [dst, src, len])?;
+            inner.pay_for_bytes(len * 8)
+        })
+    }
 }
 
 /// `table.init`: `[dst, src, len]`.
@@ -269,9 +316,14 @@ pub(super) unsafe extern "C" fn elem_drop(vmctx: Vmctx, element: u32) {
 pub(super) unsafe extern "C" fn limit_hit(vmctx: Vmctx) {
     // SAFETY: called by a stub.
     unsafe {
-        run(vmctx, (), |inner, _| {
-            Err(if inner.vm.take_interruption() { Trap::Interrupt } else { Trap::StackOverflow })
-        })
+        let pause = run_embedder(vmctx, false, |inner, _| match inner.vm.lower() {
+            true => acknowledge(inner, true),
+            false => Err(Error::from_trap(Trap::StackOverflow)),
+        });
+        // Not in there: what catches panics may touch a thread-local, and we may go on on another thread.
+        if pause && let Err(error) = suspend_for_yield(store_of(vmctx)) {
+            raise(store_of(vmctx), error);
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! - **V3.** Machine code stays mapped, and registered for the trap handler, as long as an `Arc<Code>` lives; a store
 //!   keeps one for each module that it instantiated.
 //! - **V4.** A function reference's code follows the `sphex` convention and the signature of its type id.
+//! - **V5.** `StoreInner::data` is the address of the embedder's data beside it, see `data`.
 #![allow(unsafe_code)]
 
 pub(crate) mod activation;
@@ -16,6 +17,7 @@ pub(crate) mod async_call;
 pub(crate) mod builtins;
 pub(crate) mod call;
 pub(crate) mod code;
+pub(crate) mod data;
 pub(crate) mod debugger;
 pub(crate) mod fiber;
 pub(crate) mod heap;
@@ -23,6 +25,7 @@ pub(crate) mod image;
 pub(crate) mod instance;
 #[cfg(feature = "compiler")]
 pub(crate) mod jit;
+pub(crate) mod limiter;
 mod lock {
     //! The lock that `shelf` uses; the shuttle test gives it another.
     pub(crate) use std::sync::Mutex;
@@ -31,6 +34,7 @@ pub(crate) mod memory;
 pub(crate) mod profile;
 pub(crate) mod shelf;
 pub(crate) mod stacks;
+pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod stubs;
 pub(crate) mod sys;

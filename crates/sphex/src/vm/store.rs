@@ -9,21 +9,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustc_hash::FxHashMap;
 use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::types::{GlobalType, MemoryType, TableType, ValType};
-use sphex_artifact::vmctx::{FUNCREF_HOST, HOST_MAGIC, VmFuncRef, VmGlobal, VmHeader, VmHostFunc, VmStore};
+use sphex_artifact::vmctx::{FUNCREF_HOST, HOST_MAGIC, VmFuncRef, VmGlobal, VmHeader, VmHostFunc};
 
 use super::activation::Saved;
 use super::call::HostFunc;
 use super::fiber::Control;
 use super::heap::Heap;
 use super::instance::InstanceData;
+use super::limiter::Limiter;
 use super::memory::LinearMemory;
+use super::stop::SharedVm;
 use super::stubs;
 use super::table::TableStorage;
 use crate::engine::{Engine, Signature};
+use crate::epoch::Deadlines;
 use crate::error::{Error, ErrorKind, Result};
 use crate::externref::ExternRef;
 use crate::hostinfo::HostInfo;
-use crate::limits::Limits;
+use crate::limits::{Resource, StoreLimits};
 use crate::roots::Roots;
 
 /// One value at an address that stays, freed with its owner. Others keep pointers to it.
@@ -46,50 +49,6 @@ impl<V> Drop for Pinned<V> {
     fn drop(&mut self) {
         // SAFETY: it came from a box, and whoever has the address lives no longer than the store (V1).
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-    }
-}
-
-/// The part of a store that wasm sees, shared with interrupt handles, which touch `limit` only.
-#[derive(Debug)]
-pub(crate) struct SharedVm(Pinned<VmStore>);
-
-// SAFETY: other threads touch nothing but the atomic `limit` (V2).
-unsafe impl Send for SharedVm {}
-// SAFETY: as above.
-unsafe impl Sync for SharedVm {}
-
-impl SharedVm {
-    fn new() -> SharedVm {
-        SharedVm(Pinned::new(VmStore {
-            limit: AtomicU64::new(0),
-            fuel: i64::MAX,
-            exit_fp: 0,
-            exit_pc: 0,
-            entry_sp: 0,
-            entry_fp: 0,
-            stack_limit: 0,
-            trap: 0,
-            reserved: 0,
-            host: ptr::null_mut(),
-        }))
-    }
-
-    /// The address.
-    pub(crate) fn as_ptr(&self) -> *mut VmStore {
-        self.0.as_ptr()
-    }
-
-    /// The word that entries and loops compare with.
-    pub(crate) fn limit(&self) -> &AtomicU64 {
-        // SAFETY: the store's words live as long as `self`; the field is atomic.
-        unsafe { &(*self.as_ptr()).limit }
-    }
-
-    /// Takes an interruption back that wasm has seen, if there is one; the next one counts again.
-    pub(crate) fn take_interruption(&self) -> bool {
-        // SAFETY: only this thread, which runs the store's wasm, writes `stack_limit`.
-        let stack_limit = unsafe { (*self.as_ptr()).stack_limit };
-        self.limit().compare_exchange(u64::MAX, stack_limit, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -164,7 +123,12 @@ pub struct StoreInner {
     pub(crate) heap: Heap,
     pub(crate) roots: Roots,
     pub(crate) host_info: HostInfo,
-    pub(crate) limits: Limits,
+    pub(crate) limiter: Limiter,
+    pub(crate) deadlines: Deadlines,
+    /// Where the embedder's data is (V5).
+    pub(crate) data: *mut u8,
+    /// How far behind this.
+    data_offset: usize,
     pub(crate) activations: Vec<Saved>,
     /// Where the frames of the host function begin that the innermost wasm called.
     pub(crate) exit_sp: usize,
@@ -219,7 +183,10 @@ impl StoreInner {
             heap: Heap::default(),
             roots: Roots::default(),
             host_info: HostInfo::default(),
-            limits: Limits::default(),
+            limiter: Limiter::Numbers(StoreLimits::default()),
+            deadlines: Deadlines::default(),
+            data: ptr::null_mut(),
+            data_offset: 0,
             activations: Vec::new(),
             exit_sp: 0,
             pending: None,
@@ -304,13 +271,13 @@ impl StoreInner {
         ty: MemoryType,
         plan: MemoryPlan,
     ) -> Result<u32> {
-        let bytes = ty
-            .minimum_bytes()
-            .filter(|bytes| *bytes <= self.limits.memory_bytes)
-            .ok_or_else(|| limit(format!("a memory of {} pages is larger than allowed", ty.minimum)))?;
-        if self.memories.len() >= self.limits.memories {
-            return Err(limit(format!("more than {} memories", self.limits.memories)));
-        }
+        self.check_count(Resource::Memories, self.memories.len())?;
+        let unit = ty.page_size_log2;
+        let bytes = ty.minimum_bytes().ok_or_else(|| {
+            limit(format!("a memory of {} pages: larger than any address space", ty.minimum))
+        })?;
+        let maximum = ty.maximum.map(|pages| pages.saturating_mul(1 << unit));
+        self.check_growth(true, 0, bytes, maximum)??;
         let own = match vm {
             Some(_) => None,
             None => Some(Pinned::new(sphex_artifact::vmctx::VmMemory { base: ptr::null_mut(), len: 0 })),
@@ -333,12 +300,8 @@ impl StoreInner {
         ty: TableType,
         init: u64,
     ) -> Result<u32> {
-        if ty.minimum > self.limits.table_elements {
-            return Err(limit(format!("a table of {} elements is larger than allowed", ty.minimum)));
-        }
-        if self.tables.len() >= self.limits.tables {
-            return Err(limit(format!("more than {} tables", self.limits.tables)));
-        }
+        self.check_count(Resource::Tables, self.tables.len())?;
+        self.check_growth(false, 0, ty.minimum, ty.maximum)??;
         let own = match vm {
             Some(_) => None,
             None => Some(Pinned::new(sphex_artifact::vmctx::VmTable { base: ptr::null_mut(), len: 0 })),
@@ -376,25 +339,53 @@ impl StoreInner {
         unsafe { *self.globals[index].vm = VmGlobal::new(bits) }
     }
 
-    /// Grows a memory; the old size in pages, or `None` if it cannot grow so far.
-    pub(crate) fn grow_memory(&mut self, index: usize, delta: u64) -> Option<u64> {
-        let entry = self.memories.get_mut(index)?;
-        let old = (entry.storage.len() as u64) >> entry.ty.page_size_log2;
-        let pages = old.checked_add(delta).filter(|pages| *pages <= entry.ty.limit_pages())?;
-        let bytes = pages.checked_mul(1 << entry.ty.page_size_log2)?;
-        if delta > 0 && (bytes > self.limits.memory_bytes || entry.storage.grow(bytes).is_err()) {
-            return None;
+    /// Grows a memory; the old size in pages, or why it does not grow.
+    pub(crate) fn grow_memory(&mut self, index: usize, delta: u64) -> Result<Result<u64>> {
+        let entry = &self.memories[index];
+        let (len, unit, most) = (entry.storage.len() as u64, entry.ty.page_size_log2, entry.ty.limit_pages());
+        let old = len >> unit;
+        if delta == 0 {
+            return Ok(Ok(old));
         }
-        Some(old)
+        let bytes = |pages: u64| pages.saturating_mul(1 << unit);
+        let refused = match old.checked_add(delta).filter(|pages| *pages <= most) {
+            None => limit(format!(
+                "growing a memory from {old} by {delta} pages: more than its maximum of {most} pages"
+            )),
+            Some(pages) => match self.check_growth(true, len, bytes(pages), Some(bytes(most)))? {
+                Err(refused) => refused,
+                Ok(()) => match self.memories[index].storage.grow(bytes(pages)) {
+                    Ok(()) => return Ok(Ok(old)),
+                    Err(error) => limit(format!("growing a memory to {} bytes: {error}", bytes(pages))),
+                },
+            },
+        };
+        let told = limit(refused.message().to_owned());
+        self.grow_failed(true, refused)?;
+        Ok(Err(told))
     }
 
-    /// Grows a table; the old size, or `None` if it cannot grow so far.
-    pub(crate) fn grow_table(&mut self, index: usize, delta: u64, init: u64) -> Option<u64> {
-        let entry = self.tables.get_mut(index)?;
-        let old = entry.storage.elements().len() as u64;
-        let new = old.checked_add(delta)?;
-        let most = entry.ty.maximum.unwrap_or(u64::MAX).min(self.limits.table_elements);
-        (new <= most && entry.storage.grow(delta, init)).then_some(old)
+    /// Grows a table; the old size, or why it does not grow.
+    pub(crate) fn grow_table(&mut self, index: usize, delta: u64, init: u64) -> Result<Result<u64>> {
+        let entry = &self.tables[index];
+        let (old, maximum) = (entry.storage.elements().len() as u64, entry.ty.maximum);
+        if delta == 0 {
+            return Ok(Ok(old));
+        }
+        let most = maximum.unwrap_or(u64::MAX).min(super::table::MAXIMUM);
+        let refused = match old.checked_add(delta).filter(|new| *new <= most) {
+            None => limit(format!(
+                "growing a table from {old} by {delta} elements: more than its maximum of {most} elements"
+            )),
+            Some(new) => match self.check_growth(false, old, new, maximum)? {
+                Err(refused) => refused,
+                Ok(()) if self.tables[index].storage.grow(delta, init) => return Ok(Ok(old)),
+                Ok(()) => limit(format!("growing a table to {new} elements: no memory for them")),
+            },
+        };
+        let told = limit(refused.message().to_owned());
+        self.grow_failed(false, refused)?;
+        Ok(Err(told))
     }
 
     /// Makes room for `count` host references, before they are converted (H2).
@@ -470,6 +461,7 @@ fn limit(message: String) -> Error {
 
 impl Drop for StoreInner {
     fn drop(&mut self) {
+        self.forget_deadlines();
         // SAFETY: no wasm of this store runs any more; a pointer to it must not stay behind in what handles keep.
         unsafe { (*self.vm.as_ptr()).host = ptr::null_mut() }
     }
@@ -483,6 +475,16 @@ pub(crate) struct StoreData<T> {
 }
 
 impl<T> StoreData<T> {
+    /// The inner half, which from now on finds the data through this borrow (V5).
+    pub(crate) fn inner_mut(&mut self) -> &mut StoreInner {
+        self.find_data();
+        &mut self.inner
+    }
+
+    fn find_data(&mut self) {
+        self.inner.data = (&raw mut self.data).cast();
+    }
+
     /// A pointer for the stubs, from which both parts can be reached again.
     pub(crate) fn as_inner_ptr(&mut self) -> StorePtr {
         StorePtr(NonNull::from(self).cast())
@@ -504,7 +506,10 @@ unsafe impl<T: Sync> Sync for StoreBox<T> {}
 impl<T> StoreBox<T> {
     /// Puts a store at an address of its own.
     pub(crate) fn new(data: StoreData<T>) -> StoreBox<T> {
-        StoreBox(NonNull::from(Box::leak(Box::new(data))))
+        let store = Box::leak(Box::new(data));
+        store.inner.data_offset = std::mem::offset_of!(StoreData<T>, data);
+        store.find_data();
+        StoreBox(NonNull::from(store))
     }
 
     /// The store.
@@ -542,5 +547,19 @@ impl<T> Drop for StoreBox<T> {
 /// Called from a builtin or a host function of this vmctx, whose entry put the store's address in place (V2).
 pub(crate) unsafe fn store_of<'a>(vmctx: *mut VmHeader) -> &'a mut StoreInner {
     // SAFETY: the caller's promise.
-    unsafe { &mut *(*(*vmctx).store).host.cast::<StoreInner>() }
+    unsafe { of_host((*(*vmctx).store).host) }
+}
+
+/// The store whose address its entry into wasm noted.
+///
+/// # Safety
+///
+/// `host` is `VmStore.host` of a store whose wasm runs on this thread, and nobody else uses the store (V2).
+pub(crate) unsafe fn of_host<'a>(host: *mut u8) -> &'a mut StoreInner {
+    // SAFETY: the caller's promise; the data is as far behind the inner half as the store's maker noted (V5).
+    unsafe {
+        let inner = &mut *host.cast::<StoreInner>();
+        inner.data = host.wrapping_add(inner.data_offset);
+        inner
+    }
 }

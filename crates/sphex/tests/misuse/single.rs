@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use sphex::jit::{DataValue, Jit};
 use sphex::{
-    Caller, Config, Engine, Error, Extern, Func, FuncType, Global, GlobalType, Instance, Limits, Linker,
-    Memory, MemoryType, Module, RawVal, RefType, Result, RootScope, Rooted, Store, Table, TableType, Val,
-    ValType,
+    AsContextMut, Caller, Config, Engine, Error, Extern, Func, FuncType, Global, GlobalType, Instance,
+    Linker, Memory, MemoryType, Module, RawVal, RefType, Result, RootScope, Rooted, Store,
+    StoreLimitsBuilder, Table, TableType, Val, ValType,
 };
 
 use crate::handles::now;
@@ -64,11 +64,9 @@ impl World {
     }
 
     /// A store with these limits.
-    fn limited(&self, change: impl FnOnce(&mut Limits)) -> Store<()> {
+    fn limited(&self, limits: impl FnOnce(StoreLimitsBuilder) -> StoreLimitsBuilder) -> Store<()> {
         let mut store = Store::new(&self.engine, ());
-        let mut limits = Limits::default();
-        change(&mut limits);
-        store.set_limits(limits);
+        store.set_limits(limits(StoreLimitsBuilder::new()).build());
         store
     }
 }
@@ -101,9 +99,30 @@ fn bare<V>(result: Result<V>) -> Result<()> {
     Err(Error::new(error.kind(), text))
 }
 
+/// What a host function says of its caller.
+fn in_host(
+    w: &mut World,
+    f: impl Fn(&mut Caller<'_, ()>) -> Result<u64> + Send + Sync + 'static,
+) -> Result<()> {
+    let func = Func::wrap(&mut w.store, move |mut caller: Caller<'_, ()>| f(&mut caller).map(drop))?;
+    func.call(&mut w.store, &[], &mut [])
+}
+
 type Row = (&'static str, &'static str, fn(&mut World) -> Result<()>);
 
 pub const ROWS: &[Row] = &[
+    ("Caller::fuel", "not counted", |w| in_host(w, |caller| caller.fuel())),
+    ("Caller::consume_fuel", "not counted", |w| in_host(w, |caller| caller.consume_fuel(1))),
+    ("Store::fuel", "not counted", |w| w.store.fuel().map(drop)),
+    ("Store::set_fuel", "not counted", |w| w.store.set_fuel(1)),
+    ("Store::consume_fuel", "not counted", |w| w.store.consume_fuel(1).map(drop)),
+    ("Store::consume_fuel", "more than there is", |_| {
+        let mut config = Config::new();
+        config.compile.fuel = true;
+        Store::new(&Engine::new(&config)?, ()).consume_fuel(u64::MAX).map(drop)
+    }),
+    ("StoreContextMut::fuel", "not counted", |w| w.store.as_context_mut().fuel().map(drop)),
+    ("StoreContextMut::consume_fuel", "not counted", |w| w.store.as_context_mut().consume_fuel(1).map(drop)),
     ("Engine::new", "no stack", |_| {
         let mut config = Config::new();
         config.host.max_wasm_stack = 0;
@@ -231,11 +250,11 @@ pub const ROWS: &[Row] = &[
         Instance::new(&mut Store::new(&w.other, ()), &w.module, &[]).map(drop)
     }),
     ("Instance::new", "too many", |w| {
-        let mut store = w.limited(|limits| limits.instances = 0);
+        let mut store = w.limited(|limits| limits.instances(0));
         Instance::new(&mut store, &w.module, &[]).map(drop)
     }),
     ("Instance::new", "too large a memory", |w| {
-        let mut store = w.limited(|limits| limits.memory_bytes = 65535);
+        let mut store = w.limited(|limits| limits.memory_size(65535));
         Instance::new(&mut store, &w.module, &[]).map(drop)
     }),
     ("Instance::new_async", "no imports", |w| {
@@ -313,7 +332,7 @@ pub const ROWS: &[Row] = &[
     ("Memory::grow", "beyond its maximum", |w| w.memory.grow(&mut w.store, 2).map(drop)),
     ("Memory::grow", "beyond any number", |w| w.memory.grow(&mut w.store, u64::MAX).map(drop)),
     ("Memory::grow", "beyond the store's limit", |w| {
-        let mut store = w.limited(|limits| limits.memory_bytes = 1 << 16);
+        let mut store = w.limited(|limits| limits.memory_size(1 << 16));
         Memory::new(&mut store, MemoryType::new(1, None))?.grow(&mut store, 1).map(drop)
     }),
     ("Memory::new", "minimum above maximum", |w| {
@@ -328,7 +347,7 @@ pub const ROWS: &[Row] = &[
         Memory::new(&mut w.store, MemoryType { shared: true, ..MemoryType::new(1, Some(1)) }).map(drop)
     }),
     ("Memory::new", "too many", |w| {
-        let mut store = w.limited(|limits| limits.memories = 0);
+        let mut store = w.limited(|limits| limits.memories(0));
         Memory::new(&mut store, MemoryType::new(1, None)).map(drop)
     }),
     ("Memory::read", "across the end", |w| w.memory.read(&w.store, 65535, &mut [0, 0])),
@@ -421,7 +440,7 @@ pub const ROWS: &[Row] = &[
         Table::new(&mut w.store, TableType::new(RefType::Func, 1, None), Val::ExternRef(None)).map(drop)
     }),
     ("Table::new", "too many", |w| {
-        let mut store = w.limited(|limits| limits.tables = 0);
+        let mut store = w.limited(|limits| limits.tables(0));
         Table::new(&mut store, TableType::new(RefType::Func, 1, None), Val::FuncRef(None)).map(drop)
     }),
     ("Table::set", "outside", |w| w.table.set(&mut w.store, 2, Val::FuncRef(None))),

@@ -6,6 +6,8 @@
 //! - `unwind(store)`: leaves wasm for the newest `enter`, which then returns 1.
 //! - `fault`: where the signal handler sends a faulting thread: notes the trap (on the stack of the faulting wasm, which
 //!   is still whole), then unwinds.
+//! - `pause`: where the signal handler sends a thread whose wasm found an interruption in a loop: saves every register,
+//!   looks at it, and goes back behind the fault, or unwinds.
 //! - one per builtin: notes where wasm left, calls the Rust function, unwinds if it left a trap in the store.
 
 use sphex_artifact::builtins::BUILTINS;
@@ -48,9 +50,9 @@ const _: () = {
 #[cfg(target_arch = "x86_64")]
 mod x64;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x64::{BUILTIN_CODE, enter, exit, fault};
+pub(crate) use x64::{BUILTIN_CODE, enter, exit, fault, pause};
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{BUILTIN_CODE, enter, exit, fault};
+pub(crate) use aarch64::{BUILTIN_CODE, enter, exit, fault, pause};

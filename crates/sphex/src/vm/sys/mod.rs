@@ -3,7 +3,9 @@
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub(crate) use unix::{Mapping, Protection, page_size, stack_low, swap_stack_low, thread_has_signal_stack};
+pub(crate) use unix::{
+    Mapping, Protection, block_signals, page_size, stack_low, swap_stack_low, thread_has_signal_stack,
+};
 
 #[cfg(unix)]
 pub(crate) mod signals;

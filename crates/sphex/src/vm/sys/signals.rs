@@ -25,15 +25,15 @@ pub(crate) struct Context {
     pub(crate) address: usize,
 }
 
-/// Where to go on instead: a function of the C convention that never returns.
+/// Where to go on instead: code that never returns to the fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resume {
     /// Its address.
     pub(crate) pc: usize,
-    /// The stack pointer to call it with, 16-aligned (as before a call).
+    /// The stack pointer to go there with: with arguments as before a call, 16-aligned.
     pub(crate) sp: usize,
-    /// Its arguments.
-    pub(crate) arguments: [usize; 5],
+    /// Its arguments; without them all registers but the stack pointer stay as they are.
+    pub(crate) arguments: Option<[usize; 5]>,
 }
 
 /// Decides whether a fault is ours.
@@ -127,10 +127,14 @@ fn read(context: &libc::ucontext_t) -> Context {
 fn write(context: &mut libc::ucontext_t, resume: Resume) {
     let registers = &mut context.uc_mcontext.gregs;
     registers[libc::REG_RIP as usize] = resume.pc as i64;
+    let Some(arguments) = resume.arguments else {
+        registers[libc::REG_RSP as usize] = resume.sp as i64;
+        return;
+    };
     // A function finds its stack pointer 8 below a multiple of 16, as after a call.
     registers[libc::REG_RSP as usize] = resume.sp as i64 - 8;
     let order = [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX, libc::REG_RCX, libc::REG_R8];
-    for (register, value) in order.into_iter().zip(resume.arguments) {
+    for (register, value) in order.into_iter().zip(arguments) {
         registers[register as usize] = value as i64;
     }
     // The direction flag must be clear in the C convention.
@@ -154,7 +158,7 @@ fn write(context: &mut libc::ucontext_t, resume: Resume) {
     let machine = &mut context.uc_mcontext;
     machine.pc = resume.pc as u64;
     machine.sp = resume.sp as u64;
-    for (register, value) in machine.regs.iter_mut().zip(resume.arguments) {
+    for (register, value) in machine.regs.iter_mut().zip(resume.arguments.into_iter().flatten()) {
         *register = value as u64;
     }
 }

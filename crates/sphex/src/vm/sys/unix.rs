@@ -243,6 +243,16 @@ fn query_stack_low() -> io::Result<usize> {
     }
 }
 
+/// Lets no signal of the process come to this thread: those are for the embedder's threads.
+pub(crate) fn block_signals() {
+    // SAFETY: `sigset_t` is plain data; both calls only read and write what they are given and the thread's mask.
+    unsafe {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut());
+    }
+}
+
 /// This thread's alternate signal stack, if we made it.
 struct SignalStack {
     ready: Cell<bool>,
