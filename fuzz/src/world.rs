@@ -34,14 +34,17 @@ pub fn configurations() -> Vec<(&'static str, Config)> {
 pub fn make(engine: &Engine, wasm: &[u8]) -> Result<Sphex, Stop> {
     let module = Module::new(engine, wasm).map_err(|error| Stop::Refused(format!("{error:#}")))?;
     let mut store = Store::new(engine, Trace::default());
+    let imports = imports(&mut store, &module).map_err(|error| Stop::Refused(format!("{error:#}")))?;
+    let instance = Instance::new(&mut store, &module, &imports).map_err(stop)?;
+    Ok(Sphex { store, instance })
+}
+
+/// What a module imports, made by the host.
+pub fn imports(store: &mut Store<Trace>, module: &Module) -> sphex::Result<Vec<Extern>> {
     let types: Vec<ExternType> = module.imports().map(|import| import.ty).collect();
     let mut count = Count::default();
     let mut number = |ty: &ExternType| count.next(matches!(ty, ExternType::Func(_)));
-    let imports: Result<Vec<Extern>, Error> =
-        types.iter().map(|ty| import(&mut store, number(ty), ty)).collect();
-    let imports = imports.map_err(|error| Stop::Refused(format!("{error:#}")))?;
-    let instance = Instance::new(&mut store, &module, &imports).map_err(stop)?;
-    Ok(Sphex { store, instance })
+    types.iter().map(|ty| import(store, number(ty), ty)).collect()
 }
 
 /// An instance of Sphex.
