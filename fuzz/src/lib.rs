@@ -10,6 +10,10 @@ pub mod differential;
 #[path = "../../crates/sphex-asm/tests/x64_against_iced.rs"]
 pub mod encode;
 pub mod generate;
+/// A guest of preview 1 without an engine: the one of the tests of its crate.
+#[allow(dead_code, missing_docs, reason = "tests of its crate use the rest")]
+#[path = "../../crates/sphex-wasi/tests/guest/mod.rs"]
+pub mod guest;
 pub mod interpreted;
 pub mod modules;
 pub mod observe;
@@ -17,4 +21,5 @@ pub mod peer;
 pub mod programs;
 pub mod random;
 pub mod seeded;
+pub mod wasi_paths;
 pub mod world;

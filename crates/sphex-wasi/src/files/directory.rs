@@ -57,7 +57,16 @@ impl HostDirectory {
         options.create(how.oflags.contains(OFlags::CREAT)).truncate(how.oflags.contains(OFlags::TRUNC));
         options.create_new(how.oflags.contains(OFlags::CREAT | OFlags::EXCL));
         options.custom_flags((flags | Host::NONBLOCK | Host::NOCTTY).bits() as i32);
-        Ok(cap::open(&self.file, Path::new(path), &options)?)
+        let opened = cap::open(&self.file, Path::new(path), &options).map_err(Errno::from);
+        // To make a file whose name can only be a directory's: the kernel's answers, which the resolver's own walk has not.
+        let makes = how.oflags.contains(OFlags::CREAT);
+        match opened {
+            Err(Errno::Inval) if makes && path.ends_with('/') => Err(Errno::IsDir),
+            Err(Errno::IsDir) if makes && how.oflags.contains(OFlags::EXCL) && ends_in_dots(path) => {
+                Err(Errno::Exist)
+            }
+            opened => opened,
+        }
     }
 
     fn open_directory(&self, path: &str, how: &OpenHow) -> Result<StdFile, Errno> {
@@ -236,6 +245,11 @@ fn follow(followed: bool) -> FollowSymlinks {
 /// Whether a path says by its end that it means a directory, so that a link there is followed.
 fn needs_directory(path: &str) -> bool {
     path.ends_with('/') || path.ends_with("/.")
+}
+
+/// Whether the last name of a path is `.` or `..`.
+fn ends_in_dots(path: &str) -> bool {
+    matches!(path.trim_end_matches('/').rsplit('/').next(), Some("." | ".."))
 }
 
 fn is_directory(file: &StdFile) -> Result<bool, Errno> {

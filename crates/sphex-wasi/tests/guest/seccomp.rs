@@ -24,7 +24,7 @@ pub fn both_ways(name: &str, test: fn()) {
 }
 
 /// From here on `openat2` does not exist for this thread and those that it starts.
-fn forbid_openat2() {
+pub fn forbid_openat2() {
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut program = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
