@@ -102,9 +102,9 @@ const NAMES: [&str; 4] = ["a", "b", "c", "l"];
 
 /// Fills the guest's directory; what cannot be made is left out.
 fn grow(directory: &Path, choices: &mut Choices<'_>) {
-    for _ in 0..choices.below(16) {
+    for _ in 0..4 + choices.below(24) {
         let mut path = directory.to_path_buf();
-        (0..1 + choices.below(3)).for_each(|_| path.push(choices.pick(&NAMES)));
+        (0..choices.pick(&[1, 1, 2, 3])).for_each(|_| path.push(choices.pick(&NAMES)));
         let _ = match choices.below(8) {
             0..=2 => std::fs::create_dir_all(&path),
             // Never onto a FIFO, which would wait.

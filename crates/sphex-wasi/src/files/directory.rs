@@ -61,12 +61,16 @@ impl HostDirectory {
         // To make a file whose name can only be a directory's: the kernel's answers, which the resolver's own walk has not.
         let makes = how.oflags.contains(OFlags::CREAT);
         match opened {
-            Err(Errno::Inval) if makes && path.ends_with('/') => Err(Errno::IsDir),
+            Err(Errno::Inval) if makes && (path.ends_with('/') || self.is_link(path)) => Err(Errno::IsDir),
             Err(Errno::IsDir) if makes && how.oflags.contains(OFlags::EXCL) && ends_in_dots(path) => {
                 Err(Errno::Exist)
             }
             opened => opened,
         }
+    }
+
+    fn is_link(&self, path: &str) -> bool {
+        self.stat_at(path, false).is_ok_and(|found| found.filetype == Filetype::SymbolicLink)
     }
 
     fn open_directory(&self, path: &str, how: &OpenHow) -> Result<StdFile, Errno> {

@@ -1,0 +1,195 @@
+//! What a store holds and what its functions do, without an engine.
+
+use std::collections::BTreeMap;
+
+/// Bytes of a page.
+const PAGE: u64 = 65536;
+/// Calls inside calls after which nobody says how it ends: perhaps with the stack's end.
+const DEEP: u32 = 40;
+
+/// The functions that the module exports, in the order of [`Code`]'s numbers.
+pub const EXPORTS: [&str; 8] = ["load", "store", "add", "grow", "indirect", "put", "host", "count"];
+
+/// A memory: what is not in `bytes` is 0.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    pub pages: u64,
+    pub max: u64,
+    pub bytes: BTreeMap<u64, u8>,
+}
+
+/// A table of functions.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub elements: Vec<Option<usize>>,
+    pub max: usize,
+}
+
+/// A global: its type's number, and its bits.
+#[derive(Clone, Debug)]
+pub struct Global {
+    pub ty: usize,
+    pub mutable: bool,
+    pub bits: u64,
+}
+
+/// What a function is.
+#[derive(Clone, Copy, Debug)]
+pub enum Code {
+    /// Adds a number.
+    Add(i32),
+    /// Adds a number after a while, if it may wait.
+    Later(i32),
+    /// Adds to the store's data.
+    Sum,
+    /// Uses the instance that called.
+    Script,
+    /// Says no.
+    Fail,
+    /// An export of an instance.
+    Wasm(usize, usize),
+}
+
+/// An instance: places of what it imports, its first export among the functions, and its own global.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub memory: usize,
+    pub global: usize,
+    pub table: usize,
+    pub func: usize,
+    pub first: usize,
+    pub count: i32,
+}
+
+/// Why a call does not return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Trap,
+    Host,
+    Suspend,
+    Cancelled,
+    /// The model does not know.
+    Deep,
+}
+
+/// How a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Sync,
+    Async,
+    /// Async, and dropped where it first waits.
+    Dropped,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    pub data: i32,
+    pub memories: Vec<Memory>,
+    pub tables: Vec<Table>,
+    pub globals: Vec<Global>,
+    pub funcs: Vec<Code>,
+    pub instances: Vec<Instance>,
+}
+
+impl Memory {
+    pub fn len(&self) -> u64 {
+        self.pages * PAGE
+    }
+
+    /// Grows; gives the old size.
+    pub fn grow(&mut self, delta: u64) -> Option<u64> {
+        let old = self.pages;
+        self.pages = old.checked_add(delta).filter(|&pages| pages <= self.max)?;
+        Some(old)
+    }
+
+    /// Is there a byte at each of these places? Then writes.
+    pub fn write(&mut self, at: u64, bytes: &[u8]) -> bool {
+        let fits = at.checked_add(bytes.len() as u64).is_some_and(|end| end <= self.len());
+        if fits {
+            self.bytes.extend((at..).zip(bytes.iter().copied()));
+        }
+        fits
+    }
+
+    pub fn read(&self, at: u64, len: usize) -> Option<Vec<u8>> {
+        at.checked_add(len as u64).filter(|&end| end <= self.len())?;
+        Some((at..).take(len).map(|at| self.bytes.get(&at).copied().unwrap_or(0)).collect())
+    }
+}
+
+impl Model {
+    /// Calls a function; `caller` is the instance that does.
+    pub fn call(
+        &mut self,
+        func: usize,
+        x: i32,
+        caller: Option<usize>,
+        way: Way,
+        depth: u32,
+    ) -> Result<i32, Stop> {
+        if depth > DEEP {
+            return Err(Stop::Deep);
+        }
+        match self.funcs[func] {
+            Code::Add(k) => Ok(x.wrapping_add(k)),
+            Code::Later(k) => match way {
+                Way::Sync => Err(Stop::Suspend),
+                Way::Dropped if x & 3 != 0 => Err(Stop::Cancelled),
+                _ => Ok(x.wrapping_add(k)),
+            },
+            Code::Sum => {
+                self.data = self.data.wrapping_add(x);
+                Ok(self.data)
+            }
+            Code::Fail => Err(Stop::Host),
+            Code::Script => self.script(x, caller.ok_or(Stop::Host)?),
+            Code::Wasm(instance, export) => self.wasm(instance, export, x, way, depth),
+        }
+    }
+
+    /// What `script` in `super` does.
+    fn script(&mut self, x: i32, caller: usize) -> Result<i32, Stop> {
+        let memory = self.instances[caller].memory;
+        match x & 3 {
+            0 => Ok(self.memories[memory].grow(1).map_or(-1, |old| old as i32)),
+            1 => self.wasm(caller, 2, x >> 2, Way::Sync, 0),
+            2 => Ok(if self.memories[memory].write((x as u32 >> 2).into(), &[7]) { x } else { -2 }),
+            _ => {
+                self.data = self.data.wrapping_add(1);
+                Ok(self.data)
+            }
+        }
+    }
+
+    fn wasm(&mut self, at: usize, export: usize, x: i32, way: Way, depth: u32) -> Result<i32, Stop> {
+        let instance = self.instances[at].clone();
+        let memory = &mut self.memories[instance.memory];
+        let address = u64::from(x as u32);
+        match export {
+            0 => memory.read(address, 1).map(|bytes| bytes[0].into()).ok_or(Stop::Trap),
+            1 => memory.write(address, &[x as u8]).then_some(x).ok_or(Stop::Trap),
+            2 => {
+                let global = &mut self.globals[instance.global];
+                global.bits = u64::from((global.bits as i32).wrapping_add(x) as u32);
+                Ok(global.bits as i32)
+            }
+            3 => Ok(memory.grow(x as u64 & 3).map_or(-1, |old| old as i32)),
+            4 => {
+                let element = self.tables[instance.table].elements.get(x as usize & 7).copied();
+                let target = element.flatten().ok_or(Stop::Trap)?;
+                self.call(target, (x as u32 >> 3) as i32, Some(at), way, depth + 1)
+            }
+            5 => {
+                let elements = &mut self.tables[instance.table].elements;
+                *elements.get_mut(x as usize & 7).ok_or(Stop::Trap)? = Some(instance.first);
+                Ok(elements.len() as i32)
+            }
+            6 => self.call(instance.func, x, Some(at), way, depth + 1),
+            _ => {
+                self.instances[at].count = instance.count.wrapping_add(1);
+                Ok(self.instances[at].count)
+            }
+        }
+    }
+}
