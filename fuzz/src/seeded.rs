@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::random::Random;
 
 /// Failures after which a run stops.
-const ENOUGH: usize = 10;
+const ENOUGH: u64 = 10;
 
 /// How much was run.
 #[derive(Debug, Default)]
@@ -18,16 +18,18 @@ pub struct Run {
 
 /// Gives `check` seeded bytes, `len` each, `cases` times; it answers with a count (0 where the bytes made nothing) or with
 /// what is wrong. Panics with all that was wrong, panics of `check` included. The environment makes the same test longer:
-/// `SPHEX_SEED` is the first seed, `SPHEX_CASES` how many, `SPHEX_SECONDS` the time after which to stop.
+/// `SPHEX_SEED` is the first seed, `SPHEX_CASES` how many, `SPHEX_SECONDS` the time and
+/// `SPHEX_ENOUGH` the number of failures after which to stop.
 pub fn run(cases: u64, len: usize, check: impl Fn(&[u8]) -> Result<usize, String>) -> Run {
     let first = number("SPHEX_SEED").unwrap_or(0);
     let cases = number("SPHEX_CASES").unwrap_or(cases);
     let seconds = number("SPHEX_SECONDS").unwrap_or(u64::MAX);
+    let enough = number("SPHEX_ENOUGH").unwrap_or(ENOUGH);
     let begin = std::time::Instant::now();
     let mut run = Run::default();
     let mut wrong = Vec::new();
     for seed in first..first.saturating_add(cases) {
-        if begin.elapsed().as_secs() >= seconds || wrong.len() >= ENOUGH {
+        if begin.elapsed().as_secs() >= seconds || wrong.len() as u64 >= enough {
             break;
         }
         let bytes = Random::new(seed).bytes(len);
