@@ -22,7 +22,8 @@ defects=$(cat <<'END'
 END
 )
 
-binaries=$(cargo test -q --no-run --message-format=json | grep -o '"executable":"[^"]*"' | cut -d'"' -f4)
+binaries=${BINARIES:+$(ls -d "$BINARIES"/*)}
+[ -n "$binaries" ] || binaries=$(cargo test -q --no-run --message-format=json | grep -o '"executable":"[^"]*"' | cut -d'"' -f4)
 binary() { grep -E "/$1-[0-9a-f]+$" <<<"$binaries" | tail -1; }
 
 output=$(mktemp)

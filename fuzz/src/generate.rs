@@ -189,7 +189,8 @@ impl Generator<'_, '_, '_> {
     fn integer_operation(&mut self) {
         use Opcode::*;
         let (ty, x) = self.int();
-        let result = match self.choices.below(4) {
+        let result = match self.choices.below(5) {
+            4 => self.two_with_constants(ty, x),
             0 => {
                 let op = self.choices.pick(&[Ineg, Bnot, Clz, Ctz, Cls, Popcnt, Bitrev, Iabs]);
                 self.b.unary(op, x)
@@ -218,6 +219,24 @@ impl Generator<'_, '_, '_> {
             }
         };
         self.live.push(result);
+    }
+
+    /// Two operations in a row, each with a constant: what most rewrite rules look for.
+    fn two_with_constants(&mut self, ty: Type, x: Value) -> Value {
+        use Opcode::*;
+        let ops = [Iadd, Isub, Imul, Band, Bor, Bxor, Ishl, Ushr, Sshr, Rotl, Rotr];
+        let first = self.choices.pick(&ops);
+        let second = if self.choices.below(2) == 0 { first } else { self.choices.pick(&ops) };
+        [first, second].into_iter().fold(x, |x, op| {
+            let constant = match op {
+                Ishl | Ushr | Sshr | Rotl | Rotr => {
+                    let amount = self.choices.below(ty.bits() as usize + 2) as i64;
+                    self.b.iconst(ty, amount)
+                }
+                _ => self.constant(ty),
+            };
+            self.b.pure(InstData::binary(op, ty, x, constant))
+        })
     }
 
     fn float_operation(&mut self) {
