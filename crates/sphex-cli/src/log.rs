@@ -1,11 +1,14 @@
 //! `SPHEX_LOG`: what the libraries report of their work, on standard error: `SPHEX_LOG=debug`, or per crate, as in
-//! `SPHEX_LOG=sphex_wasi=trace`, which shows every call of the guest.
+//! `SPHEX_LOG=sphex_wasi=trace`, which shows every call of the guest; several with commas.
 //!
-//! Without the variable nothing is installed, and an event costs one comparison.
+//! Without the variable nothing is installed, and an event costs one comparison. The filter is that of targets, without
+//! regular expressions: those would make every start of the command slower.
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::exit;
 
@@ -16,9 +19,10 @@ const VARIABLE: &str = "SPHEX_LOG";
 pub fn begin() {
     let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else { return };
     let text = value.to_string_lossy();
-    match EnvFilter::builder().parse(&text) {
-        Ok(filter) => {
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().init()
+    match text.parse::<Targets>() {
+        Ok(targets) => {
+            let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).without_time();
+            tracing_subscriber::registry().with(lines).with(targets).init();
         }
         Err(error) => exit::say(&format!("warning: {VARIABLE}={text}: {error}; nothing is logged")),
     }
