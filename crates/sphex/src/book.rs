@@ -21,6 +21,7 @@ pages! {
     Memory "memory.md"
     References "references.md"
     Errors "errors.md"
+    Limits "limits.md"
     Async "async.md"
     Caching "caching.md"
     Clif "clif.md"

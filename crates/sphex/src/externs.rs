@@ -86,7 +86,10 @@ from! { Func Table Memory Global }
 pub struct Memory(pub(crate) Handle);
 
 impl Memory {
-    /// A memory of the host's. Shared ones are not supported yet.
+    /// A memory of the host's, of zeros. Sizes of the type are in pages.
+    ///
+    /// An error of kind `Argument` for a type that no memory can have, `Limit` where the store's limits forbid it, `System`
+    /// where the operating system does, `Unsupported` for shared memories, which are not there yet.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
         let mut store = store.as_context_mut();
         if ty.shared {
@@ -104,7 +107,7 @@ impl Memory {
         Ok(Memory(Handle { store: inner.id, index }))
     }
 
-    /// Its type; the minimum is its present size.
+    /// Its type; the minimum is its present size in pages.
     pub fn ty(&self, store: impl AsContext) -> Result<MemoryType> {
         self.ty_in(store.as_context().inner())
     }
@@ -116,7 +119,7 @@ impl Memory {
         Ok(ty)
     }
 
-    /// Its size in pages.
+    /// Its size in pages, which are of [`Memory::page_size`] bytes.
     pub fn size(&self, store: impl AsContext) -> Result<u64> {
         Ok(self.ty(store)?.minimum)
     }
@@ -180,7 +183,8 @@ impl Memory {
         Ok(inner.memories[index].storage.bytes_mut())
     }
 
-    /// Copies bytes out of it.
+    /// Copies bytes out of it, from `offset` in bytes. An error of kind `OutOfBounds`, and no byte copied, if some of them
+    /// are outside.
     pub fn read(&self, store: impl AsContext, offset: usize, buffer: &mut [u8]) -> Result<()> {
         let store = store.as_context();
         let bytes = self.bytes(store.inner())?;
@@ -190,7 +194,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Copies bytes into it.
+    /// Copies bytes into it, to `offset` in bytes. An error of kind `OutOfBounds`, and no byte copied, if some of them would
+    /// be outside.
     pub fn write(&self, mut store: impl AsContextMut, offset: usize, buffer: &[u8]) -> Result<()> {
         let mut store = store.as_context_mut();
         let bytes = self.bytes_mut(store.inner_mut())?;
@@ -200,7 +205,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Grows it by this many pages; gives the old size.
+    /// Grows it by this many pages, of zeros; gives the old size in pages. An error of kind `Limit` if its type, the store's
+    /// limits or the operating system does not allow it.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
@@ -221,7 +227,8 @@ fn out_of_bounds(offset: usize, len: usize, whole: usize) -> Error {
 pub struct Table(pub(crate) Handle);
 
 impl Table {
-    /// A table of the host's, with all elements the same.
+    /// A table of the host's, with all elements the same. An error of kind `Argument` for a type that no table can have,
+    /// `Type` for a value that is not of it, `Limit` where the store's limits forbid it or there is no memory.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Table> {
         let mut store = store.as_context_mut();
         if ty.maximum.is_some_and(|maximum| maximum < ty.minimum) {
@@ -250,7 +257,7 @@ impl Table {
         Ok(self.ty(store)?.minimum)
     }
 
-    /// An element.
+    /// An element. An error of kind `OutOfBounds` if there is none of this index.
     pub fn get(&self, mut store: impl AsContextMut, index: u64) -> Result<Val> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
@@ -262,7 +269,8 @@ impl Table {
         Ok(Val::from_bits(inner, ty, u128::from(bits)))
     }
 
-    /// Sets an element.
+    /// Sets an element. An error of kind `OutOfBounds` if there is none of this index, `Type` if the value is not one of the
+    /// table's.
     pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Val) -> Result<()> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
@@ -276,7 +284,8 @@ impl Table {
         Ok(())
     }
 
-    /// Grows it; gives the old size.
+    /// Grows it by `delta` elements, all `init`; gives the old number. An error of kind `Limit` if its type, the store's
+    /// limits or the memory does not allow it, `Type` if the value is not one of the table's.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
@@ -286,7 +295,7 @@ impl Table {
         inner.grow_table(table, delta, bits)?
     }
 
-    /// Sets `len` elements from `start`.
+    /// Sets `len` elements from `start`. An error of kind `OutOfBounds`, and nothing set, if some are outside.
     pub fn fill(&self, mut store: impl AsContextMut, start: u64, value: Val, len: u64) -> Result<()> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
@@ -301,7 +310,8 @@ impl Table {
         Ok(())
     }
 
-    /// Copies elements from one table to another.
+    /// Copies `len` elements from one table to another or within one, even if they overlap. An error of kind `OutOfBounds`,
+    /// and nothing copied, if some are outside; `Type` if the tables' elements differ.
     pub fn copy(
         mut store: impl AsContextMut,
         to: Table,
@@ -338,7 +348,7 @@ fn element_bits(inner: &mut StoreInner, ty: &TableType, value: &Val) -> Result<u
 pub struct Global(pub(crate) Handle);
 
 impl Global {
-    /// A global of the host's.
+    /// A global of the host's. An error of kind `Type` if the value is not of its type.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Global> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
@@ -364,7 +374,7 @@ impl Global {
         Ok(Val::from_bits(inner, ty, bits))
     }
 
-    /// Sets its value.
+    /// Sets its value. An error of kind `Type` if it is immutable or the value is not of its type.
     pub fn set(&self, mut store: impl AsContextMut, value: Val) -> Result<()> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();

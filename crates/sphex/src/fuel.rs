@@ -77,7 +77,7 @@ impl<T> Store<T> {
     /// store.set_fuel(100)?;
     /// assert_eq!(store.consume_fuel(30)?, 70);
     /// assert!(store.consume_fuel(71).is_err() && store.fuel()? == 70);
-    /// # sphex::Result::Ok(())
+    /// # Ok::<(), sphex::Error>(())
     /// ```
     pub fn consume_fuel(&mut self, units: u64) -> Result<u64> {
         self.inner_mut().take_fuel(units)

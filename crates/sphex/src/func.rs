@@ -17,7 +17,8 @@ use crate::vm::store::StoreInner;
 pub struct Func(pub(crate) Handle);
 
 impl Func {
-    /// A host function of Rust types: `Fn(params...) -> R` or `Fn(Caller<T>, params...) -> R`.
+    /// A host function of Rust types: `Fn(params...) -> R` or `Fn(Caller<T>, params...) -> R`, where `R` is what it gives or
+    /// a `Result` of that with any error. It stays in the store until the store is dropped.
     pub fn wrap<T: 'static, Params, R>(
         mut store: impl AsContextMut<Data = T>,
         f: impl IntoFunc<T, Params, R>,
@@ -27,7 +28,8 @@ impl Func {
         Ok(Func::from_host(store.inner_mut(), &func))
     }
 
-    /// A host function of values. It gets the arguments and places for the results, which hold zeros and nulls.
+    /// A host function of values. It gets the arguments and places for the results, which hold zeros and nulls. If it
+    /// leaves a value there that is not of the result's type, the call fails with an error of kind `Type`.
     pub fn new<T: 'static>(
         mut store: impl AsContextMut<Data = T>,
         ty: FuncType,
@@ -64,6 +66,9 @@ impl Func {
     }
 
     /// Calls it. `results` has a place for each result.
+    ///
+    /// An error of kind `Type` if number or types of the values are not the function's; `Trap` if wasm traps; what a host
+    /// function fails with, as it gave it; `WouldSuspend` if an async host function is reached. The store stays usable.
     pub fn call(&self, mut store: impl AsContextMut, params: &[Val], results: &mut [Val]) -> Result<()> {
         let mut store = store.as_context_mut();
         let index = self.0.check(store.inner())?;
@@ -80,7 +85,7 @@ impl Func {
         Ok(results)
     }
 
-    /// As a function of Rust types, if it is of that type.
+    /// As a function of Rust types. An error of kind `Type` if it is of another type.
     pub fn typed<P: WasmValues, R: WasmValues>(&self, store: impl AsContext) -> Result<TypedFunc<P, R>> {
         let store = store.as_context();
         let index = self.0.check(store.inner())?;
@@ -110,7 +115,7 @@ impl<P, R> Clone for TypedFunc<P, R> {
 impl<P, R> Copy for TypedFunc<P, R> {}
 
 impl<P: WasmValues, R: WasmValues> TypedFunc<P, R> {
-    /// Calls it.
+    /// Calls it. Fails as [`Func::call`] does, but for types, which were compared when this was made.
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
         let mut store = store.as_context_mut();
         let index = self.func.0.check(store.inner())?;

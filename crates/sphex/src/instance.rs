@@ -21,6 +21,10 @@ pub struct Instance(pub(crate) Handle);
 
 impl Instance {
     /// Instantiates a module with its imports, in the module's order, and runs its start function.
+    ///
+    /// An error of kind `Link` if number or types of the imports are not the module's, `Limit` or `System` if there is no
+    /// room for it, `Trap` (or what a host function gave) if a segment does not fit or the start function fails. What was
+    /// written to imported memories and tables before stays.
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Instance> {
         let mut store = store.as_context_mut();
         check_imports(store.inner(), module, imports)?;
@@ -33,7 +37,7 @@ impl Instance {
         Ok(store.inner().instances[self.0.check(store.inner())?].module.clone())
     }
 
-    /// An export.
+    /// An export. An error of kind `NotFound` if there is none of this name.
     pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Result<Extern> {
         let mut store = store.as_context_mut();
         let inner = store.inner_mut();
@@ -97,12 +101,13 @@ impl Instance {
         }
     }
 
-    /// An exported function.
+    /// An exported function. As all of these, an error of kind `NotFound` if there is no export of this name, and `Type` if it
+    /// is of another kind.
     pub fn get_func(&self, store: impl AsContextMut, name: &str) -> Result<Func> {
         self.find(store, name, "function", Extern::into_func)
     }
 
-    /// An exported function of Rust types.
+    /// An exported function of Rust types. An error of kind `Type`, also if its type is another.
     pub fn get_typed_func<P: WasmValues, R: WasmValues>(
         &self,
         mut store: impl AsContextMut,

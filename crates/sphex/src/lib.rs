@@ -3,7 +3,8 @@
 //! An [`Engine`] compiles and runs; a [`Module`] is code; a [`Store`] holds all state and the embedder's own data; a
 //! [`Linker`] gives names to what modules import; an [`Instance`] is a module come to life. Handles ([`Func`],
 //! [`Memory`], [`Table`], [`Global`], [`Instance`]) are `Copy` and belong to one store. Misuse is an [`Error`], never a
-//! panic.
+//! panic: a method that takes a store and a handle fails with [`ErrorKind::WrongStore`] if the handle is of another store
+//! or of one that was dropped; what else may go wrong stands with each method.
 //!
 //! - Host functions: [`Linker::func_wrap`], [`Func::wrap`], and [`Caller`], which they get; `docs/book/functions.md`.
 //! - Bytes, tables and values that wasm sees: [`Memory`], [`Table`], [`Global`], [`Val`]; `docs/book/memory.md`.

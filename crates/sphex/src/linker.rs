@@ -116,7 +116,8 @@ impl<T> Linker<T> {
         Ok(self)
     }
 
-    /// Defines a thing of a store.
+    /// Defines a thing of a store. As all that define, an error of kind `Link` if the name is defined already, unless
+    /// [`Linker::allow_shadowing`] allows it.
     pub fn define(
         &mut self,
         store: impl AsContext<Data = T>,
@@ -165,7 +166,7 @@ impl<T> Linker<T> {
         Ok(self)
     }
 
-    /// Instantiates a module and defines its exports.
+    /// Instantiates a module and defines its exports. Fails as [`Linker::instantiate`] does.
     pub fn module(
         &mut self,
         mut store: impl AsContextMut<Data = T>,
@@ -176,7 +177,7 @@ impl<T> Linker<T> {
         self.instance(store, name, instance)
     }
 
-    /// Defines all of module `from` again as `to`.
+    /// Defines all of module `from` again as `to`. An error of kind `NotFound` if nothing is defined there.
     pub fn alias_module(&mut self, from: &str, to: &str) -> Result<&mut Self> {
         let names = self
             .modules
@@ -189,7 +190,7 @@ impl<T> Linker<T> {
         Ok(self)
     }
 
-    /// Defines `module::name` again as `as_module::as_name`.
+    /// Defines `module::name` again as `as_module::as_name`. An error of kind `NotFound` if it is not defined.
     pub fn alias(&mut self, module: &str, name: &str, as_module: &str, as_name: &str) -> Result<&mut Self> {
         let definition = self.find(module, name).cloned().ok_or_else(|| undefined(module, name))?;
         self.insert(as_module, as_name, definition)
@@ -225,7 +226,7 @@ impl<T> Linker<T> {
         self.modules.get(module)?.get(name)
     }
 
-    /// What is defined by this name.
+    /// What is defined by this name, as a thing of this store. An error of kind `NotFound` if nothing is.
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Result<Extern> {
         let mut store = store.as_context_mut();
         self.check_store(store.inner())?;
@@ -306,7 +307,8 @@ impl<T> Linker<T> {
         close.min().map(|name| format!("did you mean `{name}`?"))
     }
 
-    /// Finds and checks what can be checked without a store, so that instantiation need not.
+    /// Finds and checks what can be checked without a store, so that instantiation need not. An error of kind `Link`, which
+    /// names the import and what was expected and found, if one is not defined or of another type.
     pub fn instantiate_pre(&self, module: &Module) -> Result<InstancePre<T>> {
         check_engine(&self.engine, module)?;
         Ok(InstancePre {
@@ -316,7 +318,7 @@ impl<T> Linker<T> {
         })
     }
 
-    /// Instantiates a module with what its imports name.
+    /// Instantiates a module with what its imports name. Fails as [`Linker::instantiate_pre`] and [`Instance::new`] do.
     pub fn instantiate(&self, store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
         self.instantiate_pre(module)?.instantiate(store)
     }

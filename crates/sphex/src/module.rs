@@ -29,6 +29,9 @@ struct Inner {
 
 impl Module {
     /// Compiles a module from wasm, or (with the feature `wat`) from its text.
+    ///
+    /// An error of kind `Invalid` if it is malformed or not valid, with the offset in the file; `Unsupported` if it needs a
+    /// proposal that Sphex does not compile; `Limit` if it is too large. Bytes of an artifact are never taken.
     #[cfg(feature = "compiler")]
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
         Module::new_watched(engine, bytes, &())
@@ -48,7 +51,7 @@ impl Module {
         engine.validate(&crate::compiler::to_wasm(bytes.as_ref())?)
     }
 
-    /// Compiles a module from a file of wasm or text.
+    /// Compiles a module from a file of wasm or text. As [`Module::new`], and of kind `System` if it cannot be read.
     #[cfg(feature = "compiler")]
     pub fn from_file(engine: &Engine, path: impl AsRef<std::path::Path>) -> Result<Module> {
         let path = path.as_ref();

@@ -8,6 +8,8 @@ mod async_host;
 mod embed;
 #[path = "../examples/jit.rs"]
 mod jit;
+#[path = "../examples/limits.rs"]
+mod limits;
 #[path = "../examples/plugin_host.rs"]
 mod plugin_host;
 #[path = "../examples/precompile.rs"]
@@ -60,4 +62,17 @@ fn guests_that_wait_take_turns() {
         "b: WouldSuspend",
     ];
     assert_eq!(async_host::run().unwrap(), expected);
+}
+
+#[test]
+fn each_guest_is_stopped_in_its_own_way() {
+    let expected = [
+        "modest: done",
+        "endless loop: all fuel consumed by WebAssembly",
+        "endless recursion: call stack exhausted",
+        "too large from the start: a memory of 1114112 bytes: more than the limit of 1048576 bytes",
+        "greedy: unreachable",
+        "slow: timed out",
+    ];
+    assert_eq!(limits::run().unwrap(), expected);
 }
