@@ -1,6 +1,12 @@
 //! What is missing, where it comes from, and which flag grants it.
 
-use sphex::{ErrorKind, ImportType, Linker, Module};
+pub mod ending;
+pub mod file;
+pub mod module;
+pub mod near;
+mod world;
+
+use sphex::{ErrorKind, ExternType, ImportType, Linker, Module};
 
 use crate::options::Preload;
 
@@ -23,7 +29,7 @@ pub fn missing<T>(linker: &Linker<T>, module: &Module, given: &[Preload]) -> Opt
         let separator = if missing.len() == 1 { " " } else { "\n  " };
         text += &format!("{separator}`{module}::{name}` ({ty})");
     }
-    Some(format!("{text}\n{}", help(first, given)))
+    Some(with_hint(text, Some(help(linker, first, given))))
 }
 
 /// Names in a message: the first few, and how many more.
@@ -38,27 +44,71 @@ pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Where an import comes from, and what provides it.
-fn help(import: &ImportType<'_>, given: &[Preload]) -> String {
-    let module = import.module;
-    if let Some(preload) = given.iter().find(|preload| preload.name == module) {
-        return format!("{}, given by --preload, does not export `{}`", preload.file.display(), import.name);
+fn help<T>(linker: &Linker<T>, import: &ImportType<'_>, given: &[Preload]) -> String {
+    let ImportType { module, name, ty } = import;
+    if let Some(preload) = given.iter().find(|preload| preload.name == *module) {
+        let exports = linker.names(module);
+        let near = near::suggestion(name, exports.iter().map(String::as_str));
+        return format!("{}, given by --preload, does not export `{name}`{near}", preload.file.display());
     }
-    match module {
-        "wasi_snapshot_preview1" => {
-            "it is no function of WASI preview 1, which is provided by default".to_owned()
-        }
-        "wasi_unstable" => {
-            "it belongs to WASI preview 0, which is not supported: build the program for wasm32-wasip1"
-                .to_owned()
-        }
-        "wasi" => "it belongs to wasi-threads, which is not supported yet".to_owned(),
-        _ if module.starts_with("wasi:") => {
-            "it belongs to a world of components (WASI 0.2 or later), which is not supported yet".to_owned()
-        }
-        _ => format!(
-            "`{module}` belongs to no world that sphex provides: give a module that exports its items with --preload {module}=FILE"
+    if let Some(known) = world::of(module, name) {
+        return known.to_owned();
+    }
+    if *module == "wasi_snapshot_preview1" {
+        let functions = linker.names(module);
+        let near = near::suggestion(name, functions.iter().map(String::as_str));
+        return format!("it is no function of WASI preview 1, which is provided by default{near}");
+    }
+    let what = match ty {
+        ExternType::Memory(_) => "a memory of that name",
+        ExternType::Table(_) => "a table of that name",
+        ExternType::Global(_) => "a global of that name",
+        _ => "its items",
+    };
+    format!(
+        "`{module}` belongs to no world that sphex provides: give a module that exports {what} with --preload {module}=FILE"
+    )
+}
+
+/// An import that was given something of another type: who wants it, and who gave it.
+pub fn mismatch(module: &Module, error: &sphex::Error, given: &[Preload]) -> Option<String> {
+    let names =
+        |import: &ImportType<'_>| error.message().contains(&format!("`{}::{}`", import.module, import.name));
+    let import = module.imports().find(|import| error.kind() == ErrorKind::Link && names(import))?;
+    if let Some(preload) = given.iter().find(|preload| preload.name == import.module) {
+        return Some(format!("{}, given by --preload, exports it as another type", preload.file.display()));
+    }
+    (import.module == "wasi_snapshot_preview1")
+        .then(|| "WASI preview 1 has it as another type: which tool made the module?".to_owned())
+}
+
+/// A message, and below it what may help.
+pub fn with_hint(message: impl Into<String>, hint: Option<String>) -> String {
+    let message = message.into();
+    match hint {
+        Some(hint) => format!("{}\nhint: {hint}", message.trim_end()),
+        None => message,
+    }
+}
+
+/// A limit of the process that an error's number names.
+pub fn limit_of_the_process(message: &str) -> Option<&'static str> {
+    if message.contains(" may help") {
+        return None;
+    }
+    [
+        ("too many open descriptors", "this process may not open more files (ulimit -n)"),
+        ("(os error 24)", "this process may not open more files (ulimit -n)"),
+        ("(os error 23)", "the machine cannot open more files (fs.file-max)"),
+        ("(os error 27)", "this process may not write files of that size (ulimit -f)"),
+        (
+            "(os error 12)",
+            "the kernel refused memory or address space (ulimit -v); -O memory-reservation=0 needs less",
         ),
-    }
+    ]
+    .into_iter()
+    .find(|(number, _)| message.contains(number))
+    .map(|(_, hint)| hint)
 }
 
 /// The flag that may help with an error of the engine.

@@ -149,7 +149,7 @@ impl Cache {
 
     fn say(&self, message: &dyn fmt::Display) {
         if !self.said.replace(true) {
-            crate::exit::verbose(&format!("warning: cache: {message}"));
+            tracing::warn!("{message}");
         }
     }
 }
@@ -157,7 +157,7 @@ impl Cache {
 /// Writes an entry: K2.
 fn write(folder: &OwnedFd, name: &str, artifact: &[u8]) -> Result<(), Refusal> {
     let refuse = |error: std::io::Error| Refusal(format!("cannot write an entry: {error}"));
-    // Beyond this the kernel would end the process by a signal.
+    // Beyond this no write goes: better not to begin.
     let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if most.is_some_and(|most| (artifact.len() as u64) > most) {
         return Err(refuse(rustix::io::Errno::FBIG.into()));

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::engine::{self, failure_in};
+use crate::advice;
+use crate::engine;
 use crate::exit::{Failure, Result, print};
 use crate::input;
 use crate::options::Compile;
@@ -28,7 +29,7 @@ pub fn execute(compile: &Compile) -> Result {
         }
         false => (engine.precompile_watched(&bytes, &Progress::new()), String::new()),
     };
-    let artifact = artifact.map_err(|error| failure_in(file, error))?;
+    let artifact = artifact.map_err(|error| advice::module::compile(&engine, file, &bytes, error))?;
     let output = compile.output.clone().unwrap_or_else(|| default_output(file));
     write(&output, &artifact).with_context(|| format!("cannot write {}", output.display()))?;
     print(&report)

@@ -18,6 +18,8 @@ pub enum Failure {
     Error(anyhow::Error),
     /// Everything has been said; only the code is left.
     Code(u8),
+    /// The guest ended with this code.
+    Exited(u8),
 }
 
 /// What commands return.
@@ -50,13 +52,15 @@ impl From<io::Error> for Failure {
 pub fn finish(result: Result) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Code(code)) => ExitCode::from(code),
+        Err(Failure::Code(code) | Failure::Exited(code)) => ExitCode::from(code),
         Err(Failure::Usage(message)) => {
             say(&format!("error: {message}\n\nFor more information, try '--help'."));
             ExitCode::from(2)
         }
         Err(Failure::Error(error)) => {
-            say(&format!("error: {error:#}"));
+            let message = format!("error: {error:#}");
+            let hint = crate::advice::limit_of_the_process(&message).map(str::to_owned);
+            say(&crate::advice::with_hint(message, hint));
             ExitCode::from(1)
         }
     }
@@ -65,14 +69,6 @@ pub fn finish(result: Result) -> ExitCode {
 /// One message on standard error. If even that is closed, there is nobody to tell.
 pub fn say(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
-}
-
-/// A message for those who want to know more than what went wrong: `SPHEX_LOG` is set, to something but `off`.
-#[cfg(feature = "compiler")]
-pub fn verbose(message: &str) {
-    if std::env::var_os("SPHEX_LOG").is_some_and(|level| !level.is_empty() && level != "off") {
-        say(message);
-    }
 }
 
 /// Text on standard output.

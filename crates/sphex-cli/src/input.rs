@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 use sphex::{Engine, Module};
 
-use crate::engine::{engine, failure_in};
+use crate::advice;
+use crate::engine::engine;
 use crate::exit::{Failure, Result};
 use crate::options::{HowToCompile, Options};
 #[cfg(feature = "compiler")]
@@ -21,6 +22,7 @@ enum Kind {
     Wasm,
     Text,
     Empty,
+    Foreign(&'static str),
     Unknown,
 }
 
@@ -31,7 +33,7 @@ fn kind(bytes: &[u8]) -> Kind {
         [0, b'a', b's', b'm', ..] => Kind::Wasm,
         [] => Kind::Empty,
         _ if begins_like_text(bytes) => Kind::Text,
-        _ => Kind::Unknown,
+        _ => advice::file::foreign(bytes).map_or(Kind::Unknown, Kind::Foreign),
     }
 }
 
@@ -49,20 +51,27 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
         io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
         return Ok(bytes);
     }
-    Ok(fs::read(file).with_context(|| format!("cannot read {}", file.display()))?)
+    fs::read(file).map_err(|error| {
+        let text = advice::file::unreadable(file, &error, &crate::options::commands());
+        Failure::Error(anyhow::anyhow!(text))
+    })
 }
 
 /// The module in a file.
 pub fn module(engine: &Engine, file: &Path, options: &Options, allow_precompiled: bool) -> Result<Module> {
     if allow_precompiled && is_artifact_file(file) {
-        return crate::os::deserialize_file(engine, file);
+        return crate::os::deserialize_file(engine, file)
+            .map_err(|error| advice::module::artifact(file, &error));
     }
     let bytes = read(file)?;
     let name = file.display();
     match kind(&bytes) {
         Kind::Artifact if allow_precompiled => {
-            crate::os::deserialize(engine, &bytes).map_err(|error| failure_in(file, error))
+            crate::os::deserialize(engine, &bytes).map_err(|error| advice::module::artifact(file, &error))
         }
+        Kind::Artifact if !advice::file::is_artifact(&bytes) => Err(Failure::Error(anyhow::anyhow!(
+            "{name}: expected a module (wasm, its text, or an artifact), found a native program or object file (ELF)"
+        ))),
         Kind::Artifact => Err(Failure::Error(anyhow::anyhow!(
             "{name}: found an artifact, which is native code; if you trust it, run it with --allow-precompiled"
         ))),
@@ -95,26 +104,38 @@ pub fn artifact(file: &Path, how: &HowToCompile) -> Result<Vec<u8>> {
     }
 }
 
+fn expected(found: &str) -> String {
+    format!("expected a module (wasm, its text, or an artifact), found {found}")
+}
+
 /// May this be given to the compiler?
 fn check(file: &Path, kind: Kind) -> Result {
     let found = match kind {
         Kind::Wasm | Kind::Text => return Ok(()),
-        Kind::Component => "expected a core module, found a component: not supported yet",
+        Kind::Component => {
+            let text = format!("{}: expected a core module, found a component", file.display());
+            let hint = Some(advice::module::COMPONENT.to_owned());
+            return Err(Failure::Error(anyhow::anyhow!(advice::with_hint(text, hint))));
+        }
         Kind::Artifact => "expected a module, found an artifact, which is compiled already",
         Kind::Empty => "expected a module, found an empty file",
-        Kind::Unknown => "expected a module (wasm, its text, or an artifact), found none of them",
+        Kind::Foreign(what) => &expected(what),
+        Kind::Unknown => &expected(advice::file::by_name(file)),
     };
     Err(Failure::Error(anyhow::anyhow!("{}: {found}", file.display())))
 }
 
 #[cfg(feature = "compiler")]
 fn compile(engine: &Engine, file: &Path, options: &Options, bytes: &[u8]) -> Result<Module> {
-    crate::cache::Cache::new(options).module(engine, bytes).map_err(|error| failure_in(file, error))
+    crate::cache::Cache::new(options)
+        .module(engine, bytes)
+        .map_err(|error| advice::module::compile(engine, file, bytes, error))
 }
 
 #[cfg(feature = "compiler")]
 fn precompile(engine: &Engine, file: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
-    engine.precompile_watched(bytes, &Progress::new()).map_err(|error| failure_in(file, error))
+    let artifact = engine.precompile_watched(bytes, &Progress::new());
+    artifact.map_err(|error| advice::module::compile(engine, file, bytes, error))
 }
 
 #[cfg(not(feature = "compiler"))]

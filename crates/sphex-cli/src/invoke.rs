@@ -66,7 +66,9 @@ impl Call<'_> {
             let exports = instance.exports(&mut *store).unwrap_or_default();
             let functions = exports.iter().filter(|(_, item)| item.into_func().is_some());
             let known = advice::names(functions.map(|(name, _)| name.as_str()));
-            Failure::Error(anyhow::anyhow!("--invoke: {error}; the module exports {known}"))
+            let functions = exports.iter().filter(|(_, item)| item.into_func().is_some());
+            let near = advice::near::suggestion(self.function, functions.map(|(name, _)| name.as_str()));
+            Failure::Error(anyhow::anyhow!("--invoke: {error}; the module exports {known}{near}"))
         })?;
         let ty = func.ty(&*store).map_err(failure)?;
         Ok((func, self.values(&ty)?))

@@ -34,5 +34,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     log::begin();
+    os::outlive_file_limit();
     exit::finish(options::parse().and_then(|command| command.execute()))
 }

@@ -6,9 +6,11 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::exit::Result;
+#[cfg(feature = "compiler")]
+pub use groups::PROPOSALS;
 pub use groups::{Groups, Options, list};
 #[cfg(feature = "compiler")]
 pub use values::number as bytes_of;
@@ -265,8 +267,31 @@ pub struct Settings {}
 
 /// Parses this process's command line. Does not return for help, and for what clap finds wrong.
 pub fn parse() -> Result<Command> {
-    let line = CommandLine::parse();
+    let line = CommandLine::try_parse().unwrap_or_else(|error| with_suggestion(error).exit());
     Ok(line.command.unwrap_or(Command::Run(line.run)))
+}
+
+/// An error about an unknown flag, with the one that may be meant where clap sees none.
+fn with_suggestion(mut error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return error };
+    if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some() {
+        return error;
+    }
+    let line = CommandLine::command();
+    let all = line.get_subcommands().chain([&line]).flat_map(|command| command.get_arguments());
+    let flags: Vec<String> = all.filter_map(|flag| Some(format!("--{}", flag.get_long()?))).collect();
+    if let Some(near) = crate::advice::near::nearest(unknown, flags.iter().map(String::as_str)) {
+        error.insert(ContextKind::SuggestedArg, ContextValue::String(near.to_owned()));
+    }
+    error
+}
+
+/// The names of all commands.
+pub fn commands() -> Vec<String> {
+    let line = CommandLine::command();
+    line.get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 impl Command {

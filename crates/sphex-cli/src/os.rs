@@ -26,9 +26,9 @@ pub fn deserialize(engine: &Engine, bytes: &[u8]) -> sphex::Result<Module> {
 }
 
 /// Maps an artifact that the user said to trust.
-pub fn deserialize_file(engine: &Engine, file: &Path) -> crate::exit::Result<Module> {
+pub fn deserialize_file(engine: &Engine, file: &Path) -> sphex::Result<Module> {
     // SAFETY: as for `deserialize`; who changes the file while it runs breaks that word.
-    unsafe { Module::deserialize_file(engine, file) }.map_err(crate::engine::failure)
+    unsafe { Module::deserialize_file(engine, file) }
 }
 
 /// Maps an entry of the cache.
@@ -82,6 +82,13 @@ pub fn watch(wasm: InterruptHandle, host: Interrupt, timeout: Option<Duration>) 
     let timer = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value };
     // SAFETY: a valid timer, and no interest in the old one.
     checked(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) })
+}
+
+/// From now on a file that grows beyond the process's limit (ulimit -f) is an error of the write, for us and for the
+/// guest, and not the end of the process.
+pub fn outlive_file_limit() {
+    // SAFETY: no handler is installed: the signal is ignored.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 fn is_ignored(signal: libc::c_int) -> io::Result<bool> {

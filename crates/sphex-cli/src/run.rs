@@ -30,7 +30,11 @@ pub fn execute(run: &Run) -> Result {
         options.memory_reservation = Some(0);
     }
     let Some((file, arguments)) = run.file_and_args.split_first() else {
-        return Err(Failure::usage("expected FILE, the program to run, found nothing"));
+        let hint = advice::ending::swallowed(run);
+        return Err(Failure::usage(advice::with_hint(
+            "expected FILE, the program to run, found nothing",
+            hint,
+        )));
     };
     let file = Path::new(file);
     let call = run.invoke.as_deref().map(|text| invoke::parse(text, arguments)).transpose()?;
@@ -58,10 +62,17 @@ pub fn execute(run: &Run) -> Result {
     }
     program.given = &run.preloads;
     let instance = program.instantiate(&mut store, file, &module)?;
-    match call {
+    let ended = match call {
         Some(call) => program.invoke(&mut store, file, instance, &call),
-        None => program.start(&mut store, file, instance),
+        None => program.start(&mut store, file, instance, arguments),
+    };
+    if let Err(Failure::Exited(code)) = &ended
+        && *code != 0
+        && let Some(hint) = advice::ending::hint(run, store.data())
+    {
+        exit::say(&format!("hint: {hint}"));
     }
+    ended
 }
 
 /// May this process reserve what memories have by default? Where it may not, checks take the place of address space:
@@ -91,8 +102,17 @@ fn context(run: &Run, options: &Options, file: &Path, arguments: &[OsString]) ->
     let mut builder = WasiCtx::builder();
     let own_name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
     let name = run.argv0.as_deref().unwrap_or(&own_name);
-    fill(&mut builder, run, options, name, arguments)
-        .map_err(|error| Failure::Error(anyhow::Error::new(error)))?;
+    fill(&mut builder, run, options, name, arguments).map_err(|error| {
+        let hint = match &error {
+            sphex_wasi::BuildError::Directory { path, errno: sphex_wasi::Errno::NoEnt } => {
+                let near = advice::file::similar(path);
+                let near = near.map_or(String::new(), |near| format!("; did you mean {}?", near.display()));
+                Some(format!("--dir gives a directory of this machine, which must exist{near}"))
+            }
+            _ => None,
+        };
+        Failure::Error(anyhow::anyhow!(advice::with_hint(error.to_string(), hint)))
+    })?;
     Ok(builder.build())
 }
 
@@ -117,13 +137,15 @@ fn fill(
         }
     }
     for variable in &run.env {
-        match &variable.value {
-            Some(value) => builder.env(&variable.name, value)?,
-            None => match std::env::var(&variable.name) {
-                Ok(value) => builder.env(&variable.name, &value)?,
-                Err(_) => builder,
-            },
-        };
+        let name = &variable.name;
+        match variable.value.clone().or_else(|| std::env::var(name).ok()) {
+            Some(value) => {
+                builder.env(name, &value)?;
+            }
+            None => exit::say(&format!(
+                "warning: --env {name}: {name} is not set here, so the guest does not get it; --env {name}=VALUE does"
+            )),
+        }
     }
     for directory in &run.dirs {
         builder.preopen(&directory.host, &directory.guest, directory.read_only)?;
@@ -159,7 +181,13 @@ impl Program<'_> {
             return Err(Failure::Error(anyhow::anyhow!("{}: {message}", file.display())));
         }
         let instance = self.linker.instantiate(store, module);
-        instance.map_err(|error| ended(file, error))
+        instance.map_err(|error| match advice::mismatch(module, &error, self.given) {
+            Some(hint) => {
+                let text = format!("{}: {error:#}", file.display());
+                Failure::Error(anyhow::anyhow!(advice::with_hint(text, Some(hint))))
+            }
+            None => ended(file, error),
+        })
     }
 
     /// A library's `_initialize`, if it has one.
@@ -172,7 +200,13 @@ impl Program<'_> {
         initialize.call(store, ()).map_err(|error| ended(file, error))
     }
 
-    fn start(&self, store: &mut Store<WasiCtx>, file: &Path, instance: Instance) -> Result {
+    fn start(
+        &self,
+        store: &mut Store<WasiCtx>,
+        file: &Path,
+        instance: Instance,
+        arguments: &[OsString],
+    ) -> Result {
         let exports = instance.exports(&mut *store).map_err(failure)?;
         let functions = || exports.iter().filter(|(_, item)| item.into_func().is_some());
         if functions().all(|(name, _)| name != "_start") {
@@ -181,11 +215,16 @@ impl Program<'_> {
                 return Ok(());
             }
             let names = advice::names(functions().map(|(name, _)| name.as_str()));
-            return Err(Failure::Error(anyhow::anyhow!(
-                "{}: expected a command, which exports `_start`, found the exports {}; call one with --invoke",
+            let is_library = functions().any(|(name, _)| name == "_initialize");
+            let found = if is_library { "a library (reactor) with the exports" } else { "the exports" };
+            let text = format!(
+                "{}: expected a command, which exports `_start`, found {found} {names}; call one with --invoke",
                 file.display(),
-                names
-            )));
+            );
+            return Err(Failure::Error(anyhow::anyhow!(advice::with_hint(
+                text,
+                advice::ending::misplaced(arguments)
+            ))));
         }
         let start = instance.get_typed_func::<(), ()>(&mut *store, "_start");
         let start = start.map_err(|error| failure_in(file, error))?;
@@ -203,7 +242,7 @@ impl Program<'_> {
 /// How a guest ended that did not simply return.
 fn ended(file: &Path, error: sphex::Error) -> Failure {
     if let Some(code) = error.exit_code() {
-        return Failure::Code(code as u8);
+        return Failure::Exited(code as u8);
     }
     if let Some(Stop::Signal((number, name))) = error.downcast_ref::<Stop>() {
         exit::say(&format!("error: {}: the guest raised SIG{name}", file.display()));

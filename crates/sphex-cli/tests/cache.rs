@@ -61,7 +61,12 @@ impl Home {
     fn complains(&self) -> String {
         let ended = run(&mut self.sphex(&["hello.wat"]));
         assert_eq!((ended.code, ended.stdout.as_str()), (0, "hello\n"), "{}", ended.stderr);
-        assert_eq!(ended.stderr.matches("warning: cache: ").count(), 1, "once, not more: {:?}", ended.stderr);
+        assert_eq!(
+            ended.stderr.matches(" WARN sphex::cache: ").count(),
+            1,
+            "once, not more: {:?}",
+            ended.stderr
+        );
         // And silence where nobody asks.
         let ended = run(self.sphex(&["hello.wat"]).env_remove("SPHEX_LOG"));
         assert_eq!(told(&ended), (0, "hello\n", ""));
@@ -291,7 +296,7 @@ fn a_full_disk() {
     assert!(stdout.starts_with("hello\nhello\n"), "{stdout}");
     assert!(!stdout.contains("tmp-"), "{stdout}");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let full = "warning: cache: cannot write an entry: No space left on device (os error 28)";
+    let full = " WARN sphex::cache: cannot write an entry: No space left on device (os error 28)";
     assert_eq!(stderr.lines().collect::<Vec<_>>(), [full, full]);
 }
 
@@ -304,7 +309,7 @@ fn damaged_entries_are_compiled_again() {
         fs::write(&entry, bytes).expect("an entry");
         let ended = run(&mut home.sphex(&["hello.wat"]));
         assert_eq!((ended.code, ended.stdout.as_str()), (0, "hello\n"), "{what}: {}", ended.stderr);
-        assert!(ended.stderr.starts_with("warning: cache: entry "), "{what}: {:?}", ended.stderr);
+        assert!(ended.stderr.starts_with(" WARN sphex::cache: entry "), "{what}: {:?}", ended.stderr);
         assert!(fs::read(&entry).expect("an entry") == good, "{what}");
     };
     for len in [0, 1, 63, 64, 4095, 4096, good.len() / 2, good.len() - 1] {
@@ -448,8 +453,10 @@ fn a_cache_that_cannot_be_written() {
     let Ok(output) = as_nobody("warn") else { return skipped("a read-only folder", "a binary for all") };
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"hello\n"[..]), "{stderr}");
-    let expected =
-        format!("warning: cache: cannot make {}/sphex: Permission denied (os error 13)\n", cache.display());
+    let expected = format!(
+        " WARN sphex::cache: cannot make {}/sphex: Permission denied (os error 13)\n",
+        cache.display()
+    );
     assert_eq!(stderr, expected);
     let output = as_nobody("").expect("it runs");
     assert_eq!((&*output.stdout, &*output.stderr), (&b"hello\n"[..], &b""[..]));

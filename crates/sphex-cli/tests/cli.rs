@@ -58,6 +58,7 @@ fn main() {
     trials.push(Trial::test("pipe/our own output ends quietly", closed_pipe_of_ours));
     trials.push(Trial::test("completion/of commands and flags in bash", completion));
     trials.push(Trial::test("progress/a bar on a terminal, gone at the end, no thread", progress));
+    trials.push(Trial::test("guidance/a file that may not be read", unreadable));
     trials.push(Trial::test("threads/a hello starts none", no_thread));
     trials.push(Trial::test("threads/one while the guest waits", one_thread));
     libtest_mimic::run(&arguments, trials).exit();
@@ -366,6 +367,32 @@ fn progress() -> Outcome {
         (0, true) => Ok(()),
         (code, _) => Err(format!("expected a quiet compilation, found {code} and {:?}", quiet.stderr).into()),
     }
+}
+
+/// A module that this user may not read. (Root may read all, so then it is another user who tries.)
+fn unreadable() -> Outcome {
+    let folder = workshop()?;
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode));
+    mode(folder.path(), 0o755)?;
+    mode(&folder.path().join("hello.wat"), 0o200)?;
+    let mut command = Command::new(SPHEX);
+    command.arg("hello.wat").current_dir(folder.path()).env("SPHEX_CACHE", "n");
+    let (owner, mut user) = (rustix::process::geteuid().as_raw(), rustix::process::geteuid().as_raw());
+    if owner == 0 {
+        user = 65534;
+        command.uid(user);
+    }
+    let Ok(output) = command.output() else {
+        println!("skipped: unreadable needs a binary that all may run");
+        return Ok(());
+    };
+    let expected = format!(
+        "error: cannot read hello.wat: Permission denied (os error 13)\n\
+         hint: its mode is 200 and it belongs to user {owner}; this is user {user}\n"
+    );
+    let found = String::from_utf8_lossy(&output.stderr).into_owned();
+    difference("standard error", &expected, &found).map_or(Ok(()), |text| Err(text.into()))
 }
 
 /// Runs a command that the kernel kills at its first `clone`.

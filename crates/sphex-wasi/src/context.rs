@@ -25,6 +25,18 @@ pub struct WasiCtx {
     pub(crate) clocks: Box<dyn Clocks>,
     pub(crate) random: Box<dyn Random>,
     pub(crate) interrupt: Option<Interrupt>,
+    pub(crate) refused: Refused,
+}
+
+/// What a guest was refused, for a host that tells why a program failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// It looked for directories, or used one, and was given no descriptor beyond the standard streams.
+    pub directories: bool,
+    /// It tried to change something in a read-only directory.
+    pub writing: bool,
+    /// It tried what its directories do not permit, such as a path that leads out of them.
+    pub outside: bool,
 }
 
 impl WasiCtx {
@@ -52,6 +64,21 @@ impl WasiCtx {
         let interrupt = Interrupt { inner: Arc::new(Fired { fired: AtomicBool::new(false), event }) };
         self.interrupt = Some(interrupt.clone());
         Ok(interrupt)
+    }
+
+    /// What the guest was refused so far.
+    pub fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    /// Remembers what an error code means that the guest gets.
+    pub(crate) fn refuse(&mut self, errno: Errno) {
+        match errno {
+            Errno::Badf if self.table.len() <= 3 => self.refused.directories = true,
+            Errno::Rofs => self.refused.writing = true,
+            Errno::Perm | Errno::NotCapable => self.refused.outside = true,
+            _ => {}
+        }
     }
 
     /// The descriptor of that number.
@@ -254,6 +281,11 @@ pub(crate) struct Table {
 const MAX_DESCRIPTORS: usize = 1 << 20;
 
 impl Table {
+    /// One more than the largest descriptor that there ever was.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(crate) fn get(&self, fd: u32) -> Result<&Descriptor, Errno> {
         self.slots.get(fd as usize).and_then(Option::as_ref).ok_or(Errno::Badf)
     }
@@ -417,7 +449,7 @@ impl WasiCtxBuilder {
         slots.extend(self.opened.into_iter().map(Some));
         let table = Table { slots, free: BinaryHeap::new() };
         let WasiCtxBuilder { args, env, clocks, random, .. } = self;
-        WasiCtx { args, env, table, clocks, random, interrupt: None }
+        WasiCtx { args, env, table, clocks, random, interrupt: None, refused: Refused::default() }
     }
 }
 

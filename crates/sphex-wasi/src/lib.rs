@@ -19,7 +19,7 @@ pub mod random;
 pub mod sockets;
 pub mod streams;
 
-pub use context::{BuildError, Descriptor, Interrupt, Object, WasiCtx, WasiCtxBuilder};
+pub use context::{BuildError, Descriptor, Interrupt, Object, Refused, WasiCtx, WasiCtxBuilder};
 pub use preview1::types::{Errno, FdFlags, Filestat, Filetype, OFlags, Rights};
 
 /// The page of the API book (`docs/book`), whose snippet `cargo test --doc` runs.

@@ -266,6 +266,14 @@ impl<T> Linker<T> {
         Err(Error::new(ErrorKind::WrongStore, "the linker and the store are of different engines"))
     }
 
+    /// The names that are defined in a module, in order.
+    pub fn names(&self, module: &str) -> Vec<String> {
+        let mut names: Vec<_> =
+            self.modules.get(module).into_iter().flat_map(|names| names.keys().cloned()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Is there a definition of this name?
     pub fn is_defined(&self, module: &str, name: &str) -> bool {
         self.find(module, name).is_some()

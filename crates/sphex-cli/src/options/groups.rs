@@ -255,7 +255,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// Proposals that -W switches, by the names that they have in their repositories.
-const PROPOSALS: &[&str] = &[
+pub const PROPOSALS: &[&str] = &[
     "bulk-memory",
     "custom-descriptors",
     "custom-page-sizes",
@@ -343,10 +343,12 @@ fn set(options: &mut Options, group: char, text: &str) -> std::result::Result<()
         return (row.set)(options, value).ok_or_else(|| wrong(row.value));
     }
     if !switches(group).iter().any(|known| known.replace('_', "-") == dashed) {
-        return Err(format!(
-            "unknown option '-{group} {name}', expected one of: {}",
-            names(group).join(", ")
-        ));
+        let hint = match elsewhere(&dashed) {
+            Some(other) if other != group => format!("; -{other} has an option of that name"),
+            _ => crate::advice::near::suggestion(&dashed, names(group)),
+        };
+        let known = names(group).join(", ");
+        return Err(format!("unknown option '-{group} {name}', expected one of: {known}{hint}"));
     }
     let on = switch(value).ok_or_else(|| wrong("y|n"))?;
     match group {
@@ -356,6 +358,12 @@ fn set(options: &mut Options, group: char, text: &str) -> std::result::Result<()
             Ok(())
         }
     }
+}
+
+/// The group that has an option of this name.
+fn elsewhere(name: &str) -> Option<char> {
+    let dashed = |known: &&str| known.replace('_', "-") == name;
+    ['C', 'D', 'O', 'S', 'W'].into_iter().find(|group| names(*group).iter().any(dashed))
 }
 
 /// Names of a group that are only switches, beside the rows.
@@ -510,7 +518,7 @@ mod tests {
         let error = parse('D', "nativ-unwind=y").unwrap_err();
         assert_eq!(
             error,
-            "unknown option '-D nativ-unwind', expected one of: debug-info, native-debug, native-unwind"
+            "unknown option '-D nativ-unwind', expected one of: debug-info, native-debug, native-unwind; did you mean `native-unwind`?"
         );
         let error = parse('O', "opt_level=9").unwrap_err();
         assert_eq!(error, "option '-O opt_level': expected 0|1|2|s, found '9'");

@@ -121,7 +121,10 @@ fn run<T: 'static>(
     let bytes = memories.get_mut(memory)?;
     match function(ctx(data), &mut GuestMemory::new(bytes)) {
         Ok(()) => Ok(0),
-        Err(Fault::Errno(errno)) => Ok(errno.raw().into()),
+        Err(Fault::Errno(errno)) => {
+            ctx(data).refuse(errno);
+            Ok(errno.raw().into())
+        }
         Err(Fault::Stop(Stop::Exit(code))) => Err(Error::exit(code as i32)),
         Err(Fault::Stop(Stop::Interrupted)) => Err(Error::from_trap(Trap::Interrupt)),
         Err(Fault::Stop(stop)) => Err(stop.into()),
