@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use sphex::{
     AsContextMut, Caller, Config, Engine, ErrorKind, Extern, ExternRef, Func, Global, GlobalType, Instance,
@@ -219,4 +220,87 @@ fn artifacts_say_what_differs() {
     let counted = metered.precompile(b"(module)").unwrap();
     engine.is_compatible(&counted).unwrap();
     assert_eq!(engine.is_compatible(b"\0asm").unwrap_err().kind(), ErrorKind::Artifact);
+}
+
+/// A root of an async host function lasts through its waits, whatever is collected meanwhile, and ends with it; wasm's own
+/// references on the stack that waits stay too.
+#[test]
+fn roots_last_while_a_call_waits() {
+    let engine = Engine::default();
+    let module = Module::new(
+        &engine,
+        r#"(module (import "h" "make" (func $make (result externref)))
+            (import "h" "wait" (func $wait (param externref) (result i32)))
+            (import "h" "value" (func $value (param externref) (result i32)))
+            (func (export "f") (result i32) (local $held externref)
+                (local.set $held (call $make))
+                (i32.add (call $wait (call $make)) (call $value (local.get $held)))))"#,
+    )
+    .unwrap();
+    let mut linker: Linker<Option<Rooted>> = Linker::new(&engine);
+    linker.func_wrap("h", "make", || Some(ExternRef::new(20i32))).unwrap();
+    let value = |r: Option<ExternRef>| r.and_then(|r| r.downcast_ref::<i32>().copied()).unwrap_or(-1);
+    linker.func_wrap("h", "value", value).unwrap();
+    linker
+        .func_wrap_async("h", "wait", |mut caller: Caller<'_, Option<Rooted>>, (r,): (Option<Rooted>,)| {
+            Box::new(async move {
+                for _ in 0..3 {
+                    caller.as_context_mut().gc();
+                    turn().await;
+                }
+                *caller.data_mut() = r;
+                r.unwrap().data(&caller).unwrap().downcast_ref::<i32>().unwrap() + 2
+            })
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, None);
+    let result = block_on(async {
+        let instance = linker.instantiate_async(&mut store, &module).await?;
+        let f = instance.get_typed_func::<(), i32>(&mut store, "f")?;
+        f.call_async(&mut store, ()).await
+    });
+    assert_eq!(result.unwrap(), 42);
+    let stale = store.data().unwrap();
+    assert_eq!(stale.data(&store).unwrap_err().kind(), ErrorKind::Unrooted);
+    store.gc();
+    assert_eq!(store.externref_count(), 0);
+}
+
+async fn turn() {
+    let mut waited = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
+/// What refers to a store, an engine or a module and outlives it does no harm.
+#[test]
+fn what_outlives_its_owner_is_harmless() {
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, ());
+    let handle = store.interrupt_handle();
+    let module = Module::new(&engine, r#"(module (func (export "f") (unreachable)))"#).unwrap();
+    let export = module.get_export_index("f").unwrap();
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    drop(module);
+    let f = instance.get_module_export(&mut store, &export).unwrap().into_func().unwrap();
+    let error = f.call(&mut store, &[], &mut []).unwrap_err();
+    drop((store, engine, export));
+    handle.interrupt();
+    // The backtrace keeps its code.
+    assert!(format!("{error:#}").contains("!f"), "{error:#}");
 }
