@@ -21,8 +21,15 @@ const MODULE: &str = r#"(module
         (local.get $x)))"#;
 
 /// What is measured of each engine, with how often it is done for one figure.
-const COLUMNS: [(&str, u32); 4] =
-    [("load", 20), ("instantiate", 200), ("host calls guest", 100_000), ("guest calls host", 1_000_000)];
+const COLUMNS: [(&str, u32); 7] = [
+    ("load", 20),
+    ("instantiate", 200),
+    ("instantiate, no cache", 200),
+    ("instantiate pooled", 2000),
+    ("pooled, two threads", 2000),
+    ("host calls guest", 100_000),
+    ("guest calls host", 1_000_000),
+];
 
 type Times = [f64; COLUMNS.len()];
 
@@ -33,6 +40,57 @@ fn time(count: u32, mut act: impl FnMut()) -> f64 {
         act();
     }
     begin.elapsed().as_nanos() as f64 / f64::from(count)
+}
+
+/// Nanoseconds for one of `count` calls on each of two threads at the same time, as if they were one thread's.
+fn time_two(count: u32, act: impl Fn() + Sync) -> f64 {
+    let start = std::sync::Barrier::new(2);
+    let run = || {
+        (0..count / 10).for_each(|_| act());
+        start.wait();
+        time(count, &act)
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(run);
+        let here = run();
+        here.max(other.join().expect("the other thread measures, too")) / 2.0
+    })
+}
+
+/// Store, instance and drop under an allocation of Sphex's: one thread and two.
+fn sphex_instances(wasm: &[u8], allocation: sphex::Allocation) -> [f64; 2] {
+    use sphex::{Config, Engine, Linker, Module, Store};
+    let mut config = Config::new();
+    config.host.allocation = allocation;
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, wasm).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |x: i32| x.wrapping_add(3)).unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    let act = || {
+        let mut store = Store::new(&engine, ());
+        black_box(pre.instantiate(&mut store).unwrap());
+    };
+    (0..200).for_each(|_| act());
+    [time(COLUMNS[3].1, act), time_two(COLUMNS[4].1, act)]
+}
+
+/// As `sphex_instances`, for the peer.
+fn wasmtime_instances(wasm: &[u8], strategy: wasmtime::InstanceAllocationStrategy) -> [f64; 2] {
+    use wasmtime::{Config, Engine, Linker, Module, Store};
+    let mut config = Config::new();
+    config.allocation_strategy(strategy);
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, wasm).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |x: i32| x.wrapping_add(3)).unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    let act = || {
+        let mut store = Store::new(&engine, ());
+        black_box(pre.instantiate(&mut store).unwrap());
+    };
+    (0..200).for_each(|_| act());
+    [time(COLUMNS[3].1, act), time_two(COLUMNS[4].1, act)]
 }
 
 fn sphex(wasm: &[u8]) -> Times {
@@ -55,16 +113,20 @@ fn sphex(wasm: &[u8]) -> Times {
     let mut store = Store::new(&engine, ());
     let instance = pre.instantiate(&mut store).unwrap();
     let nop = instance.get_typed_func::<i32, i32>(&mut store, "nop").unwrap();
-    let entering = time(COLUMNS[2].1, || {
+    let entering = time(COLUMNS[5].1, || {
         black_box(nop.call(&mut store, 1).unwrap());
     });
     let repeat = instance.get_typed_func::<i32, i32>(&mut store, "loop").unwrap();
-    let calls = COLUMNS[3].1;
+    let calls = COLUMNS[6].1;
     let leaving = time(1, || {
         black_box(repeat.call(&mut store, calls as i32).unwrap());
     }) / f64::from(calls);
     let _ = std::fs::remove_file(&file);
-    [loading, instantiating, entering, leaving]
+    let uncached = sphex::OnDemand { cached_memories: 0, ..Default::default() };
+    let [uncached, _] = sphex_instances(wasm, sphex::Allocation::OnDemand(uncached));
+    let pooling = sphex::Allocation::Pooling(sphex::Pooling::default());
+    let [pooled, two] = sphex_instances(wasm, pooling);
+    [loading, instantiating, uncached, pooled, two, entering, leaving]
 }
 
 fn wasmtime(wasm: &[u8]) -> Times {
@@ -86,16 +148,19 @@ fn wasmtime(wasm: &[u8]) -> Times {
     let mut store = Store::new(&engine, ());
     let instance = pre.instantiate(&mut store).unwrap();
     let nop = instance.get_typed_func::<i32, i32>(&mut store, "nop").unwrap();
-    let entering = time(COLUMNS[2].1, || {
+    let entering = time(COLUMNS[5].1, || {
         black_box(nop.call(&mut store, 1).unwrap());
     });
     let repeat = instance.get_typed_func::<i32, i32>(&mut store, "loop").unwrap();
-    let calls = COLUMNS[3].1;
+    let calls = COLUMNS[6].1;
     let leaving = time(1, || {
         black_box(repeat.call(&mut store, calls as i32).unwrap());
     }) / f64::from(calls);
     let _ = std::fs::remove_file(&file);
-    [loading, instantiating, entering, leaving]
+    let mut pooling = wasmtime::PoolingAllocationConfig::new();
+    pooling.linear_memory_keep_resident(256 << 10).table_keep_resident(64 << 10);
+    let [pooled, two] = wasmtime_instances(wasm, wasmtime::InstanceAllocationStrategy::Pooling(pooling));
+    [loading, instantiating, instantiating, pooled, two, entering, leaving]
 }
 
 fn wasmi(wasm: &[u8]) -> Times {
@@ -113,15 +178,15 @@ fn wasmi(wasm: &[u8]) -> Times {
     let mut store = Store::new(&engine, ());
     let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
     let nop = instance.get_typed_func::<i32, i32>(&store, "nop").unwrap();
-    let entering = time(COLUMNS[2].1, || {
+    let entering = time(COLUMNS[5].1, || {
         black_box(nop.call(&mut store, 1).unwrap());
     });
     let repeat = instance.get_typed_func::<i32, i32>(&store, "loop").unwrap();
-    let calls = COLUMNS[3].1;
+    let calls = COLUMNS[6].1;
     let leaving = time(1, || {
         black_box(repeat.call(&mut store, calls as i32).unwrap());
     }) / f64::from(calls);
-    [loading, instantiating, entering, leaving]
+    [loading, instantiating, instantiating, f64::NAN, f64::NAN, entering, leaving]
 }
 
 type Engine = (&'static str, fn(&[u8]) -> Times);

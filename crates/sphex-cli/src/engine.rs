@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sphex::{Config, Engine, StoreLimits, StoreLimitsBuilder};
+use sphex::{Allocation, Config, Engine, Pooling, StoreLimits, StoreLimitsBuilder};
 
 use crate::exit::{Failure, Result};
 use crate::options::Options;
@@ -32,6 +32,9 @@ fn config(options: &Options) -> Config {
     host.native_debug = options.native_debug;
     host.profiler = options.profiler;
     host.compile_threads = options.threads;
+    if options.pooling {
+        host.allocation = Allocation::Pooling(Pooling::default());
+    }
     config
 }
 

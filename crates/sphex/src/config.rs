@@ -1,5 +1,6 @@
 //! How modules are compiled and run: `Compile` is part of an artifact's key, `Host` is not.
 
+use crate::allocation::Allocation;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Configuration of an engine.
@@ -57,6 +58,8 @@ pub struct Host {
     pub verify_artifacts: bool,
     /// Threads to compile with; `None` takes all there are.
     pub compile_threads: Option<usize>,
+    /// Where instances and memories come from.
+    pub allocation: Allocation,
 }
 
 /// What tells a profiler the names of functions.
@@ -97,6 +100,7 @@ impl Default for Host {
             profiler: None,
             verify_artifacts: true,
             compile_threads: None,
+            allocation: Allocation::default(),
         }
     }
 }
@@ -119,6 +123,9 @@ impl Config {
                 ErrorKind::Argument,
                 "memory_reservation or memory_guard: larger than any address space",
             ));
+        }
+        if let Allocation::Pooling(pooling) = &self.host.allocation {
+            pooling.validate()?;
         }
         #[cfg(feature = "compiler")]
         crate::compiler::settings(self)?;

@@ -11,9 +11,11 @@ use sphex_artifact::sections::Kind;
 use sphex_artifact::types::FuncType;
 use sphex_artifact::{ArtifactError, CpuFeatures, Index, Target};
 
+use crate::allocation::PoolMetrics;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::Schedule;
+use crate::vm::allocator::Allocator;
 use crate::vm::stacks::Stacks;
 use crate::vm::traps;
 
@@ -47,6 +49,7 @@ struct Inner {
     stacks: Stacks,
     types: RwLock<Types>,
     schedule: Arc<Schedule>,
+    allocator: Allocator,
 }
 
 /// Function types by number (from 1). They are never forgotten: there are as many as modules write down.
@@ -66,6 +69,7 @@ impl Engine {
             stacks: Stacks::new(config.host.async_stack_size),
             types: RwLock::default(),
             schedule: Arc::default(),
+            allocator: Allocator::new(config)?,
         })))
     }
 
@@ -119,6 +123,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What the engine's pool is doing; `None` without [`Allocation::Pooling`](crate::Allocation::Pooling).
+    pub fn pool_metrics(&self) -> Option<PoolMetrics> {
+        self.0.allocator.metrics()
+    }
+
+    /// Where instances and memories come from.
+    pub(crate) fn allocator(&self) -> &Allocator {
+        &self.0.allocator
     }
 
     /// Compiles a module to the bytes of an artifact, without loading it.

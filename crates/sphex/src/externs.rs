@@ -103,7 +103,7 @@ impl Memory {
         }
         let plan = store.engine().config().memory_plan();
         let inner = store.inner_mut();
-        let index = inner.add_memory(None, ty, plan)?;
+        let index = inner.add_memory(None, ty, plan, None)?;
         Ok(Memory(Handle { store: inner.id, index }))
     }
 

@@ -36,6 +36,7 @@
 //! # #[cfg(not(feature = "compiler"))] fn main() {}
 //! ```
 
+mod allocation;
 mod asynchronous;
 mod backtrace;
 #[cfg(all(doctest, feature = "compiler"))]
@@ -69,6 +70,7 @@ mod types;
 mod value;
 mod vm;
 
+pub use allocation::{Allocation, OnDemand, PoolMetrics, Pooling};
 pub use asynchronous::HostFuture;
 pub use backtrace::{Backtrace, Frame, SourceLocation};
 pub use config::{Compile, Config, Host, Profiler};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sphex_artifact::module::{self as description, Data, ExternKind, ImportKind};
 use sphex_artifact::types::ValType;
@@ -10,14 +11,17 @@ use sphex_artifact::vmctx::VmLayout;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{ExportType, ExternType, ImportType};
+use crate::types::{ExportType, ExternType, ImportType, TableType};
 use crate::vm::code::Code;
+use crate::vm::table::INLINE;
 
 /// A compiled module. Cheap to clone.
 #[derive(Clone)]
 pub struct Module(Arc<Inner>);
 
 struct Inner {
+    /// Unlike that of any other module of the process, also of ones that are gone.
+    id: u64,
     engine: Engine,
     code: Arc<Code>,
     position: u32,
@@ -25,6 +29,16 @@ struct Inner {
     type_ids: Box<[u32]>,
     exports: HashMap<String, usize>,
     externref_globals: Box<[u32]>,
+    /// Of an instance's own allocation.
+    instance_bytes: usize,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.engine.allocator().forget(self.id);
+    }
 }
 
 impl Module {
@@ -86,8 +100,22 @@ impl Module {
         if let Some(profiler) = engine.config().host.profiler {
             crate::vm::profile::tell(&code, profiler)?;
         }
+        let tables = module.tables.iter().skip(module.imported.tables as usize);
+        let elements: usize = tables.filter_map(|table| inline_elements(&table.ty)).sum();
+        let instance_bytes = layout.size() as usize + elements * size_of::<u64>();
         let engine = engine.clone();
-        Ok(Module(Arc::new(Inner { engine, code, position, layout, type_ids, exports, externref_globals })))
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Module(Arc::new(Inner {
+            id,
+            engine,
+            code,
+            position,
+            layout,
+            type_ids,
+            exports,
+            externref_globals,
+            instance_bytes,
+        })))
     }
 
     /// The artifact: what [`Module::deserialize`] takes.
@@ -213,6 +241,15 @@ impl Module {
         &self.0.layout
     }
 
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Bytes of an instance's vmctx and of the tables behind it ([`inline_elements`]).
+    pub(crate) fn instance_bytes(&self) -> usize {
+        self.0.instance_bytes
+    }
+
     pub(crate) fn type_ids(&self) -> &[u32] {
         &self.0.type_ids
     }
@@ -247,6 +284,11 @@ pub struct Resources {
     pub tables: usize,
     /// Elements that the largest of them starts with.
     pub largest_table_elements: Option<u64>,
+}
+
+/// Elements of a table that stand in its instance's allocation, until it grows.
+pub(crate) fn inline_elements(ty: &TableType) -> Option<usize> {
+    (ty.minimum <= INLINE).then_some(ty.minimum as usize)
 }
 
 impl fmt::Debug for Module {

@@ -7,11 +7,13 @@ use sphex::{
     Table, TableType, Trap, Val, ValType,
 };
 
-/// Every test runs with guard pages and with checked, moving memories.
-fn engines() -> [Engine; 2] {
+/// Every test runs with guard pages, with checked, moving memories, and out of a pool.
+fn engines() -> [Engine; 3] {
     let mut checked = Config::new();
     checked.compile.memory_reservation = 0;
-    [Engine::default(), Engine::new(&checked).unwrap()]
+    let mut pooled = Config::new();
+    pooled.host.allocation = sphex::Allocation::Pooling(sphex::Pooling::default());
+    [Engine::default(), Engine::new(&checked).unwrap(), Engine::new(&pooled).unwrap()]
 }
 
 fn instantiate<T: 'static>(store: &mut Store<T>, wat: &str) -> Instance {

@@ -42,6 +42,7 @@ fn names_all(config: Config) {
         profiler: _,
         verify_artifacts: _,
         compile_threads: _,
+        allocation: _,
     } = host;
 }
 
@@ -67,6 +68,7 @@ const HOST: &[Flip<Host>] = &[
     ("profiler", |h| h.profiler = Some(sphex::Profiler::PerfMap)),
     ("verify_artifacts", |h| h.verify_artifacts = false),
     ("compile_threads", |h| h.compile_threads = Some(1)),
+    ("allocation", |h| h.allocation = sphex::Allocation::Pooling(sphex::Pooling::default())),
 ];
 
 #[test]

@@ -63,6 +63,8 @@ pub struct Options {
     pub memory_reservation: Option<u64>,
     /// -O memory-guard-size
     pub memory_guard: Option<u64>,
+    /// -O pooling-allocator
+    pub pooling: bool,
     /// -S inherit-env
     pub inherit_env: bool,
     /// -S inherit-stdin, inherit-stdout, inherit-stderr
@@ -105,6 +107,7 @@ impl Default for Options {
             inlining: true,
             memory_reservation: None,
             memory_guard: None,
+            pooling: false,
             inherit_env: false,
             inherit: [true; 3],
             fuel: None,
@@ -217,6 +220,9 @@ const ROWS: &[Row] = &[
             _ => return None,
         };
         Some(())
+    }),
+    row('O', "pooling-allocator", "y|n", "take instances and memories out of a pool of slots", |o, v| {
+        flag(&mut o.pooling, v)
     }),
     row('S', "inherit-env", "y|n", "give the guest all environment variables of this process", |o, v| {
         flag(&mut o.inherit_env, v)

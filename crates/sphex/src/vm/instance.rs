@@ -1,7 +1,6 @@
 //! Instances: the vmctx, which is one allocation, and what the host keeps beside it.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use rustc_hash::FxHashMap;
 use sphex_artifact::module::{self, ConstExpr, ConstOp, ElementItems, SegmentMode};
@@ -10,15 +9,19 @@ use sphex_artifact::vmctx::{
     INSTANCE_MAGIC, VmFuncImport, VmFuncRef, VmGlobal, VmHeader, VmLayout, VmMemory, VmTable,
 };
 
+use super::allocator::VmctxBlock;
+use super::slot::InitialImage;
 use super::store::{StoreInner, null_funcref};
 use super::stubs;
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::Module;
+use crate::module::{Module, inline_elements};
 
 /// An instance.
 #[derive(Debug)]
 pub(crate) struct InstanceData {
-    vmctx: NonNull<u8>,
+    block: VmctxBlock,
+    /// Are the references to the module's own functions in place?
+    linked: bool,
     layout: VmLayout,
     pub(crate) module: Module,
     /// The store's memories, by the module's index.
@@ -40,15 +43,10 @@ pub(crate) struct Imports {
     pub(crate) globals: Vec<u32>,
 }
 
-fn allocation(layout: &VmLayout) -> Result<Layout> {
-    Layout::from_size_align(layout.size() as usize, 16)
-        .map_err(|_| Error::new(ErrorKind::Limit, "an instance that is too large"))
-}
-
 impl InstanceData {
     /// The vmctx.
     pub(crate) fn vmctx(&self) -> *mut u8 {
-        self.vmctx.as_ptr()
+        self.block.as_ptr()
     }
 
     fn at<V>(&self, offset: u32) -> *mut V {
@@ -171,10 +169,9 @@ impl InstanceData {
 
 impl Drop for InstanceData {
     fn drop(&mut self) {
-        if let Ok(layout) = allocation(&self.layout) {
-            // SAFETY: allocated with the same layout by `make`.
-            unsafe { dealloc(self.vmctx(), layout) }
-        }
+        let module = self.linked.then(|| self.module.id());
+        // SAFETY: it came from the allocator of this engine; the store ends, and with it all that points here (V1).
+        unsafe { self.module.engine().allocator().release_instance(&mut self.block, module) }
     }
 }
 
@@ -192,13 +189,12 @@ pub(crate) fn null_bits(ty: ValType) -> u128 {
 pub(crate) fn make(inner: &mut StoreInner, module: &Module, imports: &Imports) -> Result<u32> {
     let number = inner.instances.len();
     let layout = *module.layout();
-    let allocated = allocation(&layout)?;
-    // SAFETY: the size is not zero: there is a header.
-    let vmctx = NonNull::new(unsafe { alloc_zeroed(allocated) })
-        .ok_or_else(|| Error::new(ErrorKind::Limit, "no memory for an instance"))?;
+    let block = inner.engine.allocator().instance(module.id(), module.instance_bytes())?;
     let description = module.description();
-    let data = InstanceData {
-        vmctx,
+    let linked = block.warm;
+    let mut data = InstanceData {
+        block,
+        linked,
         layout,
         module: module.clone(),
         memories: Box::default(),
@@ -221,10 +217,11 @@ pub(crate) fn make(inner: &mut StoreInner, module: &Module, imports: &Imports) -
         write_imports(inner, &data, imports);
         write_funcrefs(inner, &data, imports)?;
     }
+    data.linked = true;
     // In the store from here on: what it owns keeps pointers into the vmctx.
     inner.instances.push(data);
     // If this fails, memories and tables that were made point into the vmctx; it stays, but no handle leads to it.
-    fill(inner, number, imports)?;
+    fill(inner, module, number, imports)?;
     Ok(number as u32)
 }
 
@@ -257,7 +254,9 @@ unsafe fn write_imports(inner: &StoreInner, data: &InstanceData, imports: &Impor
 
 unsafe fn write_funcrefs(inner: &StoreInner, data: &InstanceData, imports: &Imports) -> Result<()> {
     let description = data.module.description();
-    for (index, function) in description.functions.iter().enumerate() {
+    // Those of its own functions are the same for each instance of the module in the same place.
+    let count = if data.linked { imports.functions.len() } else { description.functions.len() };
+    for (index, function) in description.functions.iter().take(count).enumerate() {
         let Some(number) = function.funcref else { continue };
         let index = index as u32;
         let funcref = match imports.functions.get(index as usize) {
@@ -278,8 +277,7 @@ unsafe fn write_funcrefs(inner: &StoreInner, data: &InstanceData, imports: &Impo
 }
 
 /// Makes the memories, globals and tables of its own.
-fn fill(inner: &mut StoreInner, number: usize, imports: &Imports) -> Result<()> {
-    let module = inner.instances[number].module.clone();
+fn fill(inner: &mut StoreInner, module: &Module, number: usize, imports: &Imports) -> Result<()> {
     let description = module.description();
     let imported = description.imported;
     let malformed = || Error::new(ErrorKind::Artifact, "a constant expression that is not valid");
@@ -288,11 +286,9 @@ fn fill(inner: &mut StoreInner, number: usize, imports: &Imports) -> Result<()> 
     for (i, memory) in description.memories.iter().enumerate().skip(imported.memories as usize) {
         let data = &inner.instances[number];
         let vm = data.at(data.layout.memory(i as u32 - imported.memories));
-        let index = inner.add_memory(Some(vm), memory.ty, memory.plan)?;
-        if let Some(image) = description.images.iter().find(|image| image.memory == i as u32) {
-            map_image(&module, &mut inner.memories[index as usize].storage, image)?;
-        }
-        memories.push(index);
+        let image = description.images.iter().find(|image| image.memory == i as u32);
+        let image = image.map(|image| initial_image(module, image)).transpose()?;
+        memories.push(inner.add_memory(Some(vm), memory.ty, memory.plan, image)?);
     }
     inner.instances[number].memories = memories.into();
 
@@ -310,6 +306,8 @@ fn fill(inner: &mut StoreInner, number: usize, imports: &Imports) -> Result<()> 
     }
 
     let mut tables = imports.tables.clone();
+    // Small ones stand behind the vmctx, one after the other.
+    let mut place = inner.instances[number].layout.size() as usize;
     for (i, table) in description.tables.iter().enumerate().skip(imported.tables as usize) {
         let data = &inner.instances[number];
         let init = match &table.init {
@@ -317,24 +315,27 @@ fn fill(inner: &mut StoreInner, number: usize, imports: &Imports) -> Result<()> 
             None => null_bits(table.ty.element.val_type()),
         };
         let vm = data.at(data.layout.table(i as u32 - imported.tables));
-        tables.push(inner.add_table(Some(vm), table.ty, init as u64)?);
+        let inline = inline_elements(&table.ty).map(|elements| {
+            let at = data.vmctx().wrapping_add(place).cast::<u64>();
+            place += elements * size_of::<u64>();
+            at
+        });
+        tables.push(inner.add_table(Some((vm, inline)), table.ty, init as u64)?);
     }
     inner.instances[number].tables = tables.into();
     Ok(())
 }
 
-fn map_image(
-    module: &Module,
-    storage: &mut super::memory::LinearMemory,
-    image: &module::MemoryImage,
-) -> Result<()> {
-    let bad = |_| Error::new(ErrorKind::Artifact, "a memory image outside its memory");
+fn initial_image<'a>(module: &'a Module, image: &module::MemoryImage) -> Result<InitialImage<'a>> {
+    let bad = || Error::new(ErrorKind::Artifact, "a memory image outside its memory");
     let (fd, start) = module.code().image_file();
-    let image = super::memory::InitialImage {
+    let at = |at: u64| usize::try_from(at).map_err(|_| bad());
+    let (first, end) = (at(image.start)?, at(image.start.saturating_add(image.len))?);
+    Ok(InitialImage {
+        name: (module.id(), image.memory),
         fd,
         offset: start + image.start,
-        start: usize::try_from(image.at).map_err(bad)?,
-        len: usize::try_from(image.len).map_err(bad)?,
-    };
-    storage.map_image(image).map_err(|error| Error::system("cannot map a memory image", error))
+        start: at(image.at)?,
+        bytes: module.code().data().get(first..end).ok_or_else(bad)?,
+    })
 }

@@ -2,66 +2,57 @@
 //!
 //! A memory made by a plan with a reservation owns `reservation + guard` bytes of address space, of which the first
 //! `len` (rounded up to pages) can be used and the rest faults. A memory without one is mapped with some room to grow
-//! and is copied when that is used up; its code compares every access with the length.
+//! and is copied when that is used up; its code compares every access with the length. The address space is a slot
+//! (`slot.rs`) of the engine's allocator, which takes it back when the store ends.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 
 use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::vmctx::VmMemory;
 
-use super::sys::{Mapping, Protection, page_size};
+use super::allocator::{Allocator, MemorySlot};
+use super::slot::{InitialImage, Slot};
+use super::sys::{Mapping, page_size};
+use crate::error::Result;
 
 /// A linear memory. `vm`, which compiled code reads, always describes its bytes.
 #[derive(Debug)]
 pub(crate) struct LinearMemory {
-    mapping: Mapping,
+    memory: MemorySlot,
     plan: MemoryPlan,
-    /// Bytes of the mapping that can be used, a multiple of the page size.
-    usable: usize,
     len: usize,
     vm: *mut VmMemory,
 }
 
-/// Bytes of a file that a memory starts with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InitialImage<'a> {
-    /// The file.
-    pub(crate) fd: BorrowedFd<'a>,
-    /// Where in the file the image begins, on a page border.
-    pub(crate) offset: u64,
-    /// Where in the memory it goes, on a page border.
-    pub(crate) start: usize,
-    /// Its bytes, a multiple of the page size.
-    pub(crate) len: usize,
-}
-
 impl LinearMemory {
-    /// A memory of `len` zero bytes, described at `vm`.
+    /// A memory of `len` bytes, zeros but for the image, described at `vm`.
     ///
     /// # Safety
     ///
-    /// `vm` is valid for as long as the memory, and nothing else writes it.
-    pub(crate) unsafe fn new(vm: *mut VmMemory, plan: MemoryPlan, len: u64) -> io::Result<LinearMemory> {
-        let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
-        let len = usize::try_from(len).map_err(|_| too_large())?;
-        let room = if plan.may_move { len as u64 } else { plan.reservation.max(len as u64) };
-        let whole = room.checked_next_multiple_of(page_size() as u64).ok_or_else(too_large)?;
-        let whole = whole.checked_add(plan.guard).ok_or_else(too_large)?;
-        let mapping = Mapping::reserve(usize::try_from(whole).map_err(|_| too_large())?)?;
-        let mut memory = LinearMemory { mapping, plan, usable: 0, len: 0, vm };
-        memory.extend(len)?;
+    /// `vm` is valid for as long as the memory, and nothing else writes it. The image's bytes live until the memory was
+    /// released.
+    pub(crate) unsafe fn new(
+        allocator: &Allocator,
+        vm: *mut VmMemory,
+        plan: MemoryPlan,
+        len: u64,
+        image: Option<InitialImage<'_>>,
+    ) -> Result<LinearMemory> {
+        let memory = allocator.memory(&plan, len, image)?;
+        // As many bytes are usable.
+        let mut memory = LinearMemory { memory, plan, len: len as usize, vm };
+        memory.describe();
         Ok(memory)
     }
 
-    /// Lets the first bytes come from a file, copy-on-write. Only before anything was written.
-    pub(crate) fn map_image(&mut self, image: InitialImage<'_>) -> io::Result<()> {
-        if image.start > self.usable {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a memory image outside its memory"));
-        }
-        // The image is in pages of the target, which may be larger than the memory's last one here.
-        let end = image.start.saturating_add(image.len).min(self.usable);
-        self.mapping.map_file(image.start..end, image.fd, image.offset)
+    /// Gives its address space back. Must be called, or a pool loses the slot.
+    ///
+    /// # Safety
+    ///
+    /// `allocator` is the one it came from; no one uses its bytes any more.
+    pub(crate) unsafe fn release(self, allocator: &Allocator) {
+        // SAFETY: the caller's promise, and that of `new`.
+        unsafe { allocator.release_memory(self.memory) }
     }
 
     /// What it promises to compiled code.
@@ -76,7 +67,7 @@ impl LinearMemory {
 
     /// Its first byte.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.mapping.base()
+        self.memory.slot.base()
     }
 
     /// Where compiled code looks.
@@ -102,33 +93,36 @@ impl LinearMemory {
         if len < self.len {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let guard = usize::try_from(self.plan.guard).unwrap_or(0);
-        if len > self.mapping.len() - guard.min(self.mapping.len()) {
-            if !self.plan.may_move {
+        if len > self.memory.room {
+            if !self.plan.may_move || self.memory.index.is_some() {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
-            // Twice as much as there was, so that growing page by page copies each byte a constant number of times.
-            let room = len.max(self.len.saturating_mul(2)).max(1 << 20);
-            let mut moved = Mapping::reserve(room.saturating_add(guard))?;
-            let usable = self.len.next_multiple_of(page_size());
-            moved.protect(0..usable, Protection::ReadWrite)?;
-            // SAFETY: both mappings have `len` usable bytes and do not overlap.
-            unsafe { std::ptr::copy_nonoverlapping(self.base(), moved.base(), self.len) };
-            self.mapping = moved;
-            self.usable = usable;
+            self.relocate(len)?;
         }
-        self.extend(len)
-    }
-
-    fn extend(&mut self, len: usize) -> io::Result<()> {
         let usable = len.next_multiple_of(page_size());
-        if usable > self.usable {
-            self.mapping.protect(self.usable..usable, Protection::ReadWrite)?;
-            self.usable = usable;
+        if usable > self.memory.slot.usable() {
+            self.memory.slot.extend(usable)?;
         }
         self.len = len;
-        // SAFETY: `new` was promised that `vm` is valid.
-        unsafe { *self.vm = VmMemory { base: self.base(), len: len as u64 } };
+        self.describe();
         Ok(())
+    }
+
+    /// Moves it to where there is room for `len` bytes and more.
+    fn relocate(&mut self, len: usize) -> io::Result<()> {
+        // Twice as much as there was, so that growing page by page copies each byte a constant number of times.
+        let room = len.max(self.len.saturating_mul(2)).max(1 << 20);
+        let guard = usize::try_from(self.plan.guard).unwrap_or(usize::MAX);
+        let mut moved = Slot::vacant(Mapping::reserve(room.saturating_add(guard))?);
+        moved.extend(self.len.next_multiple_of(page_size()))?;
+        // SAFETY: both have `len` usable bytes and do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(self.base(), moved.base(), self.len) };
+        self.memory = MemorySlot { slot: moved, index: None, room };
+        Ok(())
+    }
+
+    fn describe(&mut self) {
+        // SAFETY: `new` was promised that `vm` is valid.
+        unsafe { *self.vm = VmMemory { base: self.base(), len: self.len as u64 } };
     }
 }

@@ -13,13 +13,16 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod activation;
+pub(crate) mod allocator;
 pub(crate) mod async_call;
 pub(crate) mod builtins;
+pub(crate) mod cache;
 pub(crate) mod call;
 pub(crate) mod code;
 pub(crate) mod data;
 pub(crate) mod debugger;
 pub(crate) mod fiber;
+pub(crate) mod free;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod instance;
@@ -31,8 +34,10 @@ mod lock {
     pub(crate) use std::sync::Mutex;
 }
 pub(crate) mod memory;
+pub(crate) mod pool;
 pub(crate) mod profile;
 pub(crate) mod shelf;
+pub(crate) mod slot;
 pub(crate) mod stacks;
 pub(crate) mod stop;
 pub(crate) mod store;

@@ -18,6 +18,7 @@ use super::heap::Heap;
 use super::instance::InstanceData;
 use super::limiter::Limiter;
 use super::memory::LinearMemory;
+use super::slot::InitialImage;
 use super::stop::SharedVm;
 use super::stubs;
 use super::table::TableStorage;
@@ -270,6 +271,7 @@ impl StoreInner {
         vm: Option<*mut sphex_artifact::vmctx::VmMemory>,
         ty: MemoryType,
         plan: MemoryPlan,
+        image: Option<InitialImage<'_>>,
     ) -> Result<u32> {
         self.check_count(Resource::Memories, self.memories.len())?;
         let unit = ty.page_size_log2;
@@ -283,12 +285,9 @@ impl StoreInner {
             None => Some(Pinned::new(sphex_artifact::vmctx::VmMemory { base: ptr::null_mut(), len: 0 })),
         };
         let at = vm.or(own.as_ref().map(Pinned::as_ptr)).unwrap_or(ptr::null_mut());
-        // SAFETY: `at` is in a vmctx of this store, or our own; both live as long as the store (V1).
-        let storage = unsafe { LinearMemory::new(at, plan, bytes) }.map_err(|error| {
-            let hint =
-                if plan.reservation > 0 { "; -O memory-reservation=0 needs no address space" } else { "" };
-            Error::system(&format!("cannot make a memory of {bytes} bytes{hint}"), error)
-        })?;
+        // SAFETY: `at` is in a vmctx of this store, or our own; both live as long as the store (V1). The image is of a
+        // module that an instance of this store keeps, and `drop` releases memories before instances.
+        let storage = unsafe { LinearMemory::new(self.engine.allocator(), at, plan, bytes, image)? };
         self.memories.push(MemoryEntry { storage, ty, _own: own });
         Ok(self.memories.len() as u32 - 1)
     }
@@ -296,19 +295,29 @@ impl StoreInner {
     /// Adds a table; compiled code finds it at `vm`, or at a place of its own.
     pub(crate) fn add_table(
         &mut self,
-        vm: Option<*mut sphex_artifact::vmctx::VmTable>,
+        vm: Option<(*mut sphex_artifact::vmctx::VmTable, Option<*mut u64>)>,
         ty: TableType,
         init: u64,
     ) -> Result<u32> {
+        let fits = self.engine.allocator().table_elements();
+        if ty.minimum > fits {
+            return Err(limit(format!(
+                "a table does not fit the pool: expected at most {fits} elements (Pooling::table_elements), found {}",
+                ty.minimum
+            )));
+        }
         self.check_count(Resource::Tables, self.tables.len())?;
         self.check_growth(false, 0, ty.minimum, ty.maximum)??;
         let own = match vm {
             Some(_) => None,
             None => Some(Pinned::new(sphex_artifact::vmctx::VmTable { base: ptr::null_mut(), len: 0 })),
         };
-        let at = vm.or(own.as_ref().map(Pinned::as_ptr)).unwrap_or(ptr::null_mut());
-        // SAFETY: as for memories.
-        let storage = unsafe { TableStorage::new(at, ty.minimum, init) }
+        let (at, place) = match (vm, &own) {
+            (Some((vm, place)), _) => (vm, place),
+            (None, own) => (own.as_ref().map_or(ptr::null_mut(), Pinned::as_ptr), None),
+        };
+        // SAFETY: as for memories; an instance's `place` is in the same allocation as `vm`.
+        let storage = unsafe { TableStorage::new(at, place, ty.minimum, init) }
             .ok_or_else(|| limit(format!("no memory for a table of {} elements", ty.minimum)))?;
         self.tables.push(TableEntry { storage, ty, _own: own });
         Ok(self.tables.len() as u32 - 1)
@@ -377,6 +386,9 @@ impl StoreInner {
             None => limit(format!(
                 "growing a table from {old} by {delta} elements: more than its maximum of {most} elements"
             )),
+            Some(new) if new > self.engine.allocator().table_elements() => {
+                limit(format!("growing a table to {new} elements: more than Pooling::table_elements"))
+            }
             Some(new) => match self.check_growth(false, old, new, maximum)? {
                 Err(refused) => refused,
                 Ok(()) if self.tables[index].storage.grow(delta, init) => return Ok(Ok(old)),
@@ -464,6 +476,10 @@ impl Drop for StoreInner {
         self.forget_deadlines();
         // SAFETY: no wasm of this store runs any more; a pointer to it must not stay behind in what handles keep.
         unsafe { (*self.vm.as_ptr()).host = ptr::null_mut() }
+        for memory in self.memories.drain(..) {
+            // SAFETY: it came from this engine's allocator; the instances, which keep the images, are dropped later.
+            unsafe { memory.storage.release(self.engine.allocator()) }
+        }
     }
 }
 

@@ -8,6 +8,10 @@ pub(crate) use unix::{
 };
 
 #[cfg(unix)]
+pub(crate) mod dirty;
+#[cfg(unix)]
+pub(crate) mod room;
+#[cfg(unix)]
 pub(crate) mod signals;
 #[cfg(unix)]
 pub(crate) mod stacks;

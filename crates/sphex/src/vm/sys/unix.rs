@@ -48,11 +48,12 @@ pub(crate) fn page_size() -> usize {
     rustix::param::page_size()
 }
 
-/// A range of address space that is ours, unmapped when dropped.
+/// A range of address space that is ours, unmapped when dropped (but for a part of another mapping).
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    part: bool,
 }
 
 // SAFETY: a mapping is a range of addresses; who may touch its bytes is up to its owner.
@@ -92,7 +93,19 @@ impl Mapping {
 
     fn from_raw(base: *mut c_void, len: usize) -> io::Result<Mapping> {
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Mapping { base, len })
+        Ok(Mapping { base, len, part: false })
+    }
+
+    /// Some pages of this mapping, as a mapping that is not unmapped when it is dropped.
+    ///
+    /// # Safety
+    ///
+    /// `self` lives longer, and nothing else uses these pages meanwhile.
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> io::Result<Mapping> {
+        self.check(&range)?;
+        // SAFETY: `check` found the range inside this mapping.
+        let base = unsafe { self.base.add(range.start) };
+        Ok(Mapping { base, len: range.len(), part: true })
     }
 
     /// Its first byte.
@@ -167,6 +180,39 @@ impl Mapping {
         Ok(())
     }
 
+    /// Replaces the pages of `range` by ones that fault, and gives their contents back.
+    pub(crate) fn vacate(&mut self, range: Range<usize>) -> io::Result<()> {
+        self.check(&range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: `check` found the range inside this mapping, so that only our own pages are replaced.
+        unsafe {
+            rustix::mm::mmap_anonymous(
+                self.base().add(range.start).cast(),
+                range.len(),
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Gives what was written to the pages of `range` back: they hold zeros or what their file holds again.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn discard(&mut self, range: Range<usize>) -> io::Result<()> {
+        self.check(&range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: `check` found the range inside this mapping, which is ours and private.
+        unsafe {
+            let start = self.base().add(range.start).cast();
+            rustix::mm::madvise(start, range.len(), rustix::mm::Advice::LinuxDontNeed)?;
+        }
+        Ok(())
+    }
+
     fn check(&self, range: &Range<usize>) -> io::Result<()> {
         let page = page_size();
         let whole = range.start.is_multiple_of(page) && range.end.is_multiple_of(page);
@@ -180,6 +226,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.part {
+            return;
+        }
         // SAFETY: the mapping is ours and no one uses it any more.
         let result = unsafe { rustix::mm::munmap(self.base().cast(), self.len) };
         debug_assert!(result.is_ok());
