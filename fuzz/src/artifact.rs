@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use sphex::{Config, Engine, Error, Extern, Instance, Limits, Module, Store};
+use sphex::{Config, Engine, Error, Extern, Instance, Module, Store, StoreLimitsBuilder};
 use sphex_artifact::sections::SectionId;
 use sphex_artifact::{ArtifactView, Index};
 
@@ -214,14 +214,8 @@ fn load(artifact: &[u8]) -> Result<usize, String> {
 /// Instances whose module has no start function run nothing. What the host can see of one is looked at.
 fn instantiate(engine: &Engine, module: &Module) -> Result<(), Error> {
     let mut store = Store::new(engine, Trace::default());
-    store.set_limits(Limits {
-        memory_bytes: 1 << 32,
-        table_elements: 100_000,
-        instances: 4,
-        memories: 20,
-        tables: 20,
-        ..Limits::default()
-    });
+    let limits = StoreLimitsBuilder::new().memory_size(1 << 32).table_elements(100_000);
+    store.set_limits(limits.instances(4).memories(20).tables(20).build());
     // The host of the other targets knows no vectors, and damage can ask for them.
     if module.imports().any(|import| format!("{:?}", import.ty).contains("V128")) {
         return Ok(());
