@@ -23,6 +23,7 @@ pages! {
     Errors "errors.md"
     Limits "limits.md"
     Async "async.md"
+    Pooling "pooling.md"
     Caching "caching.md"
     Clif "clif.md"
 }

@@ -1,7 +1,7 @@
 //! Every field of `Compile` is part of the artifact, no field of `Host` is.
 #![cfg(feature = "compiler")]
 
-use sphex::{Compile, Config, Engine, Host};
+use sphex::{Allocation, Compile, Config, Engine, Host, Pooling};
 
 const WAT: &[u8] = br#"(module (memory 1) (table 4 funcref) (type $t (func (result i32)))
     (func $leaf (result i32) (i32.load (i32.const 4)))
@@ -68,7 +68,9 @@ const HOST: &[Flip<Host>] = &[
     ("profiler", |h| h.profiler = Some(sphex::Profiler::PerfMap)),
     ("verify_artifacts", |h| h.verify_artifacts = false),
     ("compile_threads", |h| h.compile_threads = Some(1)),
-    ("allocation", |h| h.allocation = sphex::Allocation::Pooling(sphex::Pooling::default())),
+    ("allocation", |h| {
+        h.allocation = Allocation::Pooling(Pooling { instances: 1, memories: 1, ..Pooling::default() });
+    }),
 ];
 
 #[test]
