@@ -3,7 +3,8 @@ use std::rc::Rc;
 
 use sphex::{Engine, Store};
 
+fn sent<X: Send>(_: X) {}
+
 fn main() {
-    let store = Store::new(&Engine::default(), Rc::new(1));
-    std::thread::spawn(move || drop(store));
+    sent(Store::new(&Engine::default(), Rc::new(1)));
 }
