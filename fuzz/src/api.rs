@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use sphex::{
-    Caller, Config, Engine, Error, ErrorKind, Extern, Func, Global, GlobalType, Instance, Memory, MemoryType,
-    Module, RefType, Store, Table, TableType, Val, ValType,
+    Allocation, Caller, Config, Engine, Error, ErrorKind, Extern, Func, Global, GlobalType, Instance, Memory,
+    MemoryType, Module, Pooling, RefType, Store, StoreLimitsBuilder, Table, TableType, Val, ValType,
 };
 
 use crate::random::Choices;
@@ -29,7 +29,10 @@ const TYPES: [ValType; 4] = [ValType::I32, ValType::I64, ValType::F32, ValType::
 static ENGINES: LazyLock<Vec<(Engine, Module)>> = LazyLock::new(|| {
     let mut moving = Config::new();
     moving.compile.memory_reservation = 0;
-    let configurations = [Config::new(), moving].into_iter();
+    let mut pooled = Config::new();
+    pooled.host.allocation =
+        Allocation::Pooling(Pooling { instances: 40, memories: 80, ..Pooling::default() });
+    let configurations = [Config::new(), moving, pooled].into_iter();
     let made = configurations.map(|config| {
         let engine = Engine::new(&config).expect("a configuration");
         let wasm = wat::parse_str(include_str!("../seeds/api.wat")).expect("text");
@@ -59,7 +62,7 @@ struct Live {
 /// Makes calls as the bytes say; gives their number, or what is wrong.
 pub fn check(bytes: &[u8]) -> Result<usize, String> {
     let mut choices = Choices::new(bytes);
-    let (engine, module) = choices.pick(&[&ENGINES[0], &ENGINES[1]]);
+    let (engine, module) = choices.pick(&[&ENGINES[0], &ENGINES[1], &ENGINES[2], &ENGINES[2]]);
     let mut live = [Live::new(engine)?, Live::new(engine)?];
     let mut stale = Handles::default();
     let mut calls = 0;
@@ -77,6 +80,7 @@ pub fn check(bytes: &[u8]) -> Result<usize, String> {
                 live[at].foreign(module, &other, &mut choices)
             }
             16 if choices.one_in(4) => Ok(false),
+            17 if choices.one_in(4) => live[at].limit(&mut choices),
             _ => live[at].call(&mut choices),
         };
         let goes_on = outcome.map_err(|wrong| format!("call {calls}: {wrong}"))?;
@@ -123,6 +127,10 @@ fn same<R: PartialEq + std::fmt::Debug>(
         (expected, found) => return Err(format!("{what}: expected {expected:?}, found {found:?}")),
     }
     Ok(true)
+}
+
+fn memory_type(pages: u64, max: u64) -> MemoryType {
+    MemoryType { minimum: pages, maximum: Some(max), shared: false, memory64: false, page_size_log2: 16 }
 }
 
 fn val(ty: usize, bits: u64) -> Val {
@@ -195,7 +203,7 @@ impl Live {
     /// A store with one of each.
     fn new(engine: &Engine) -> Result<Live, String> {
         let mut live =
-            Live { store: Store::new(engine, 0), handles: Handles::default(), model: Model::default() };
+            Live { store: Store::new(engine, 0), handles: Handles::default(), model: Model::new() };
         live.add_memory(1, 3)?;
         live.add_global(0, true, 5)?;
         live.add_table(4, 9)?;
@@ -204,13 +212,7 @@ impl Live {
     }
 
     fn add_memory(&mut self, pages: u64, max: u64) -> Result<(), String> {
-        let ty = MemoryType {
-            minimum: pages,
-            maximum: Some(max),
-            shared: false,
-            memory64: false,
-            page_size_log2: 16,
-        };
+        let ty = memory_type(pages, max);
         self.handles.memories.push(Memory::new(&mut self.store, ty).map_err(|e| format!("a memory: {e:#}"))?);
         self.model.memories.push(model::Memory { pages, max, bytes: Default::default() });
         Ok(())
@@ -263,12 +265,24 @@ impl Live {
         Ok(())
     }
 
+    /// Limits memories from now on.
+    fn limit(&mut self, choices: &mut Choices<'_>) -> Result<bool, String> {
+        self.model.limit = 1 + choices.below(4) as u64;
+        self.store.set_limits(StoreLimitsBuilder::new().memory_size(self.model.limit << 16).build());
+        Ok(true)
+    }
+
     /// Makes something of the host's.
     fn make(&mut self, choices: &mut Choices<'_>) -> Result<bool, String> {
         let handles = &self.handles;
         match choices.below(4) {
             0 if handles.memories.len() < MANY => {
                 let pages = choices.below(3) as u64;
+                if pages > self.model.limit {
+                    let ty = memory_type(pages, 9);
+                    return refused("a memory", ErrorKind::Limit, Memory::new(&mut self.store, ty))
+                        .map(|()| true);
+                }
                 self.add_memory(pages, pages + choices.below(3) as u64)?;
             }
             1 if handles.globals.len() < MANY => {
@@ -289,6 +303,7 @@ impl Live {
     }
 
     fn memory(&mut self, choices: &mut Choices<'_>) -> Result<bool, String> {
+        let limit = self.model.limit;
         let at = choices.below(self.handles.memories.len());
         let (memory, model) = (self.handles.memories[at], &mut self.model.memories[at]);
         let place = match choices.below(3) {
@@ -315,7 +330,8 @@ impl Live {
             }
             2 => {
                 let delta = if choices.one_in(8) { choices.word() } else { choices.below(3) as u64 };
-                same("grow", model.grow(delta), ErrorKind::Limit, memory.grow(&mut self.store, delta))
+                let expected = model.grow(delta, limit);
+                same("grow", expected, ErrorKind::Limit, memory.grow(&mut self.store, delta))
             }
             _ => same("size", Some(model.pages), ErrorKind::Limit, memory.size(&self.store)),
         }
@@ -434,7 +450,15 @@ impl Live {
             instance.get_func(&mut self.store, "none"),
         )?;
         handles.instances.push(instance);
-        model.instances.push(model::Instance { memory, global, table, func, first, count: 0 });
+        model.instances.push(model::Instance {
+            memory,
+            global,
+            table,
+            func,
+            first,
+            count: 0,
+            own: Default::default(),
+        });
         Ok(true)
     }
 

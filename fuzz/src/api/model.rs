@@ -8,7 +8,10 @@ const PAGE: u64 = 65536;
 const DEEP: u32 = 40;
 
 /// The functions that the module exports, in the order of [`Code`]'s numbers.
-pub const EXPORTS: [&str; 8] = ["load", "store", "add", "grow", "indirect", "put", "host", "count"];
+pub const EXPORTS: [&str; 10] =
+    ["load", "store", "add", "grow", "indirect", "put", "host", "count", "peek", "poke"];
+/// What the module's own memory begins with, and where.
+const OWN: (u16, &[u8; 3]) = (100, b"own");
 
 /// A memory: what is not in `bytes` is 0.
 #[derive(Clone, Debug)]
@@ -59,6 +62,15 @@ pub struct Instance {
     pub func: usize,
     pub first: usize,
     pub count: i32,
+    /// Its own memory, as far as it was written.
+    pub own: BTreeMap<u16, u8>,
+}
+
+impl Instance {
+    fn peek(&self, at: u16) -> u8 {
+        let first = OWN.1.get(usize::from(at.wrapping_sub(OWN.0))).copied().unwrap_or(0);
+        self.own.get(&at).copied().unwrap_or(first)
+    }
 }
 
 /// Why a call does not return.
@@ -81,8 +93,11 @@ pub enum Way {
     Dropped,
 }
 
-#[derive(Clone, Debug, Default)]
+/// A store.
+#[derive(Clone, Debug)]
 pub struct Model {
+    /// Pages that each memory may have.
+    pub limit: u64,
     pub data: i32,
     pub memories: Vec<Memory>,
     pub tables: Vec<Table>,
@@ -91,15 +106,25 @@ pub struct Model {
     pub instances: Vec<Instance>,
 }
 
+impl Model {
+    /// An empty store without a limit.
+    pub fn new() -> Model {
+        let (memories, tables, globals) = (Vec::new(), Vec::new(), Vec::new());
+        let (funcs, instances) = (Vec::new(), Vec::new());
+        Model { limit: u64::MAX, data: 0, memories, tables, globals, funcs, instances }
+    }
+}
+
 impl Memory {
     pub fn len(&self) -> u64 {
         self.pages * PAGE
     }
 
-    /// Grows; gives the old size.
-    pub fn grow(&mut self, delta: u64) -> Option<u64> {
+    /// Grows, where the store's limit allows it; gives the old size.
+    pub fn grow(&mut self, delta: u64, limit: u64) -> Option<u64> {
         let old = self.pages;
-        self.pages = old.checked_add(delta).filter(|&pages| pages <= self.max)?;
+        self.pages =
+            old.checked_add(delta).filter(|&pages| pages <= self.max && (delta == 0 || pages <= limit))?;
         Some(old)
     }
 
@@ -152,7 +177,7 @@ impl Model {
     fn script(&mut self, x: i32, caller: usize) -> Result<i32, Stop> {
         let memory = self.instances[caller].memory;
         match x & 3 {
-            0 => Ok(self.memories[memory].grow(1).map_or(-1, |old| old as i32)),
+            0 => Ok(self.memories[memory].grow(1, self.limit).map_or(-1, |old| old as i32)),
             1 => self.wasm(caller, 2, x >> 2, Way::Sync, 0),
             2 => Ok(if self.memories[memory].write((x as u32 >> 2).into(), &[7]) { x } else { -2 }),
             _ => {
@@ -174,7 +199,7 @@ impl Model {
                 global.bits = u64::from((global.bits as i32).wrapping_add(x) as u32);
                 Ok(global.bits as i32)
             }
-            3 => Ok(memory.grow(x as u64 & 3).map_or(-1, |old| old as i32)),
+            3 => Ok(memory.grow(x as u64 & 3, self.limit).map_or(-1, |old| old as i32)),
             4 => {
                 let element = self.tables[instance.table].elements.get(x as usize & 7).copied();
                 let target = element.flatten().ok_or(Stop::Trap)?;
@@ -186,6 +211,11 @@ impl Model {
                 Ok(elements.len() as i32)
             }
             6 => self.call(instance.func, x, Some(at), way, depth + 1),
+            8 => Ok(instance.peek(x as u16).into()),
+            9 => {
+                self.instances[at].own.insert(x as u16, (x >> 16) as u8);
+                Ok(x)
+            }
             _ => {
                 self.instances[at].count = instance.count.wrapping_add(1);
                 Ok(self.instances[at].count)
