@@ -2,7 +2,7 @@
 # Fuzzes for a while: `fuzz/run.sh [SECONDS [TARGET...]]` gives each target that many seconds (60) and adds a line a target
 # to LOG.md, whose sums it renews. Inputs are found by libfuzzer, which needs a C++ compiler and no other toolchain than the
 # tests: coverage comes from rustc's own pass. Where that cannot be built the targets run as seeded tests, from a seed that
-# is the time.
+# is the time. `fuzz/run.sh sums` only renews the sums, after lines from elsewhere.
 #
 #   CORPUS=DIR      where inputs are kept (fuzz/corpus, which git ignores); a run goes on where the last one ended
 #   LOG=FILE        where the lines go (fuzz/LOG.md)
@@ -21,6 +21,23 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 binaries=${BINARIES:-${CARGO_TARGET_DIR:-target}/$triple/fuzz}
 commit=$(git rev-parse --short HEAD)
 status=0
+
+# Sums a target, between the two marks.
+renew_sums() {
+  sums=$(awk -F' *\\| *' '
+    /^\| 20/ && NF >= 9 { cpu[$3] += $6; cases[$3] += $7; }
+    END { for (t in cpu) printf "| %s | %d | %.2f | %d |\n", t, cpu[t], cpu[t] / 3600, cases[t] }' "$log" | sort)
+  awk -v sums="$sums" '
+    /<!-- sums: begin -->/ { print; print "| target | processor seconds | hours | inputs |"; print "|---|---|---|---|"; print sums; skip = 1 }
+    /<!-- sums: end -->/ { skip = 0 }
+    !skip { print }' "$log" > "$output" && cat "$output" > "$log"
+}
+
+if [ "$seconds" = sums ]; then
+  output=$(mktemp)
+  renew_sums
+  exit
+fi
 
 build() {
   local flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
@@ -70,12 +87,5 @@ for target in "${targets[@]}"; do
   echo "| $(date +%F) | $target | $commit | $how | $cpu | ${cases:-?} | $found |" | tee -a "$log"
 done
 
-# Sums a target, between the two marks.
-sums=$(awk -F' *\\| *' '
-  /^\| 20/ && NF >= 9 { cpu[$3] += $6; cases[$3] += $7; }
-  END { for (t in cpu) printf "| %s | %d | %.2f | %d |\n", t, cpu[t], cpu[t] / 3600, cases[t] }' "$log" | sort)
-awk -v sums="$sums" '
-  /<!-- sums: begin -->/ { print; print "| target | processor seconds | hours | inputs |"; print "|---|---|---|---|"; print sums; skip = 1 }
-  /<!-- sums: end -->/ { skip = 0 }
-  !skip { print }' "$log" > "$output" && cat "$output" > "$log"
+renew_sums
 exit $status
