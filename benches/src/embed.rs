@@ -33,13 +33,18 @@ const COLUMNS: [(&str, u32); 7] = [
 
 type Times = [f64; COLUMNS.len()];
 
-/// Nanoseconds for one of `count` calls.
+/// Nanoseconds for one of `count` calls: the median of twenty parts, so that a part in which the system ran something else
+/// does not count.
 fn time(count: u32, mut act: impl FnMut()) -> f64 {
-    let begin = Instant::now();
-    for _ in 0..count {
-        act();
-    }
-    begin.elapsed().as_nanos() as f64 / f64::from(count)
+    let calls = count.div_ceil(20);
+    let mut part = || {
+        let begin = Instant::now();
+        (0..calls).for_each(|_| act());
+        begin.elapsed().as_nanos() as f64 / f64::from(calls)
+    };
+    let mut parts: Vec<f64> = (0..count.min(20)).map(|_| part()).collect();
+    parts.sort_by(f64::total_cmp);
+    parts[parts.len() / 2]
 }
 
 /// Nanoseconds for one of `count` calls on each of two threads at the same time, as if they were one thread's.
