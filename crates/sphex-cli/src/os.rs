@@ -1,4 +1,4 @@
-//! What needs `unsafe` in the command: signals that stop the guest, a timer, and artifacts that the user vouches for.
+//! What needs `unsafe` in the command: signals that stop the guest, and artifacts that the user vouches for.
 //!
 //! Handlers only store and write: they are safe to run at any instruction. No thread is started.
 #![allow(unsafe_code)]
@@ -8,13 +8,11 @@ use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
 
 use sphex::{Engine, InterruptHandle, Module};
-use sphex_wasi::Interrupt;
 
 /// The guest that signals stop.
-static GUEST: OnceLock<(InterruptHandle, Interrupt)> = OnceLock::new();
+static GUEST: OnceLock<InterruptHandle> = OnceLock::new();
 
 /// The first signal that came, or 0.
 static CAME: AtomicI32 = AtomicI32::new(0);
@@ -52,18 +50,17 @@ pub fn call_clif(
 
 extern "C" fn stop_guest(signal: libc::c_int) {
     let _ = CAME.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
-    if let Some((wasm, host)) = GUEST.get() {
-        wasm.interrupt();
-        host.fire();
+    if let Some(guest) = GUEST.get() {
+        guest.interrupt();
     }
 }
 
-/// From now on SIGINT and SIGTERM stop the guest; so does the end of `timeout`. A second signal ends the process.
-pub fn watch(wasm: InterruptHandle, host: Interrupt, timeout: Option<Duration>) -> io::Result<()> {
-    let _ = GUEST.set((wasm, host));
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGALRM] {
+/// From now on SIGINT and SIGTERM stop the guest. A second signal ends the process.
+pub fn watch(guest: InterruptHandle) -> io::Result<()> {
+    let _ = GUEST.set(guest);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
         // A signal that our parent ignores (nohup, a shell's background job) stays ignored.
-        if signal != libc::SIGALRM && is_ignored(signal)? {
+        if is_ignored(signal)? {
             continue;
         }
         // SAFETY: all zeros is a valid `sigaction`: no flags, an empty mask.
@@ -74,14 +71,7 @@ pub fn watch(wasm: InterruptHandle, host: Interrupt, timeout: Option<Duration>) 
         // SAFETY: the handler is async-signal-safe: atomics, an eventfd write, a read of an initialised `OnceLock`.
         checked(unsafe { libc::sigaction(signal, &action, ptr::null_mut()) })?;
     }
-    let Some(timeout) = timeout else { return Ok(()) };
-    let it_value = libc::timeval {
-        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_usec: timeout.subsec_micros().max(u32::from(timeout.as_secs() == 0)).into(),
-    };
-    let timer = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value };
-    // SAFETY: a valid timer, and no interest in the old one.
-    checked(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) })
+    Ok(())
 }
 
 /// From now on a file that grows beyond the process's limit (ulimit -f) is an error of the write, for us and for the
@@ -103,22 +93,9 @@ fn checked(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Why the guest was stopped from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// A signal.
-    Signal(i32),
-    /// The timer.
-    Timeout,
-}
-
-/// What stopped the guest, if anything did.
-pub fn stopped() -> Option<Stopped> {
-    match CAME.load(Ordering::SeqCst) {
-        0 => None,
-        libc::SIGALRM => Some(Stopped::Timeout),
-        signal => Some(Stopped::Signal(signal)),
-    }
+/// The signal that stopped the guest, if one did.
+pub fn stopped() -> Option<i32> {
+    Some(CAME.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
 /// Ends the process by a signal, as if nobody had handled it. Gives the exit code of shells if that fails.

@@ -14,7 +14,7 @@ use crate::engine::{self, failure, failure_in};
 use crate::exit::{self, Failure, Result};
 use crate::invoke::{self, Call};
 use crate::options::{Options, Preload, Profile, Run};
-use crate::os::{self, Stopped};
+use crate::os;
 use crate::{advice, input};
 
 const WASI: &str = "wasi_snapshot_preview1";
@@ -48,9 +48,10 @@ pub fn execute(run: &Run) -> Result {
         store.set_fuel(fuel).map_err(failure)?;
     }
     let mut program = Program { linker: Linker::new(&engine), has_wasi: false, given: &[] };
-    let host =
-        store.data_mut().interrupt().map_err(|errno| anyhow::anyhow!("cannot make an eventfd: {errno}"))?;
-    os::watch(store.interrupt_handle(), host, options.timeout).context("cannot handle signals")?;
+    os::watch(store.interrupt_handle()).context("cannot handle signals")?;
+    if let Some(timeout) = options.timeout {
+        store.set_timeout(timeout).map_err(failure)?;
+    }
 
     for (position, preload) in run.preloads.iter().enumerate() {
         program.given = &run.preloads[..position];
@@ -150,6 +151,12 @@ fn fill(
     for directory in &run.dirs {
         builder.preopen(&directory.host, &directory.guest, directory.read_only)?;
     }
+    if let Some(bytes) = options.max_hostcall {
+        builder.hostcall_limit(bytes);
+    }
+    if let Some(count) = options.max_descriptors {
+        builder.max_descriptors(count);
+    }
     let [stdin, stdout, stderr] = options.inherit;
     if stdin {
         builder.stdin(Arc::new(HostStream::stdin()));
@@ -248,17 +255,16 @@ fn ended(file: &Path, error: sphex::Error) -> Failure {
         exit::say(&format!("error: {}: the guest raised SIG{name}", file.display()));
         return Failure::Code(128 + number);
     }
-    match os::stopped() {
-        Some(Stopped::Signal(signal)) => return Failure::Code(os::die_by(signal)),
-        Some(Stopped::Timeout) if error.trap() == Some(Trap::Interrupt) => {
-            exit::say(&format!(
-                "error: {}: the guest did not end in the time that -W timeout gives it\n{}",
-                file.display(),
-                error.backtrace().map_or(String::new(), ToString::to_string)
-            ));
-            return Failure::Code(exit::TRAP);
-        }
-        _ => {}
+    if let Some(signal) = os::stopped() {
+        return Failure::Code(os::die_by(signal));
+    }
+    if error.trap() == Some(Trap::Timeout) {
+        exit::say(&format!(
+            "error: {}: the guest did not end in the time that -W timeout gives it\n{}",
+            file.display(),
+            error.backtrace().map_or(String::new(), ToString::to_string)
+        ));
+        return Failure::Code(exit::TRAP);
     }
     let flag = advice::flag(&error).map_or(String::new(), |flag| format!("\n{flag} may help"));
     if error.kind() == ErrorKind::Trap {

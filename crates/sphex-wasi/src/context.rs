@@ -9,7 +9,7 @@ use crate::random::{HostRandom, Random};
 use crate::sockets::Socket;
 use crate::streams::{HostStream, Null};
 use crate::{Errno, FdFlags, Rights};
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +26,10 @@ pub struct WasiCtx {
     pub(crate) random: Box<dyn Random>,
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) refused: Refused,
+    pub(crate) wake: Wake,
+    /// When the `poll_oneoff` began that is being repeated.
+    pub(crate) began: Option<u64>,
+    pub(crate) hostcall_limit: usize,
 }
 
 /// What a guest was refused, for a host that tells why a program failed.
@@ -39,6 +43,16 @@ pub struct Refused {
     pub outside: bool,
 }
 
+/// How a store stops what its guest waits for.
+pub(crate) enum Wake {
+    /// No store: functions are called without an engine.
+    Nobody,
+    /// There is a store; whoever wants to wait asks for it ([`Fault::Look`](crate::preview1::Fault::Look)).
+    Ask,
+    /// This, for the present call.
+    Store(sphex::Interruption),
+}
+
 impl WasiCtx {
     /// A builder: no arguments, no environment, no directories; standard streams that are empty and swallow.
     pub fn builder() -> WasiCtxBuilder {
@@ -49,13 +63,16 @@ impl WasiCtx {
             opened: Vec::new(),
             clocks: Box::new(HostClocks),
             random: Box::new(HostRandom),
+            hostcall_limit: HOSTCALL_LIMIT,
+            max_descriptors: MAX_DESCRIPTORS,
         }
     }
 
     /// A handle by which another thread or a signal handler ends whatever the guest waits for in a host function: sleep,
     /// poll, read, write, accept. The call then stops the guest with `Stop::Interrupted`.
     ///
-    /// Without a handle, calls wait in the kernel with nothing else to watch.
+    /// In an engine it is not needed: what stops the store's wasm (`Store::interrupt_handle`, epochs, deadlines) ends
+    /// waits, too. Without any of these, calls wait in the kernel with nothing else to watch.
     pub fn interrupt(&mut self) -> Result<Interrupt, Errno> {
         if let Some(interrupt) = &self.interrupt {
             return Ok(interrupt.clone());
@@ -124,14 +141,6 @@ impl Interrupt {
     /// The descriptor that becomes readable when it is fired.
     pub(crate) fn wait_on(&self) -> BorrowedFd<'_> {
         self.inner.event.as_fd()
-    }
-
-    /// Waits until `fd` is ready, or this is fired.
-    pub(crate) fn wait_for(&self, fd: BorrowedFd<'_>, ready: PollFlags) -> Result<(), Errno> {
-        let mut fds =
-            [PollFd::from_borrowed_fd(fd, ready), PollFd::from_borrowed_fd(self.wait_on(), PollFlags::IN)];
-        rustix::event::poll(&mut fds, None)?;
-        Ok(())
     }
 }
 
@@ -271,14 +280,18 @@ impl Descriptor {
 }
 
 /// The guest's descriptors. The lowest free number is the next one.
-#[derive(Default)]
 pub(crate) struct Table {
     slots: Vec<Option<Descriptor>>,
+    most: usize,
     free: BinaryHeap<Reverse<u32>>,
 }
 
-/// More descriptors than this are EMFILE: a bound on memory for things that are no descriptors of the host.
+/// The most descriptors that a guest has, if nothing else is said: a bound on memory for things that are no descriptors
+/// of the host.
 const MAX_DESCRIPTORS: usize = 1 << 20;
+
+/// The most bytes that one host call moves, if nothing else is said.
+pub(crate) const HOSTCALL_LIMIT: usize = 128 << 20;
 
 impl Table {
     /// One more than the largest descriptor that there ever was.
@@ -299,7 +312,7 @@ impl Table {
             self.slots[fd as usize] = Some(descriptor);
             return Ok(fd);
         }
-        if self.slots.len() >= MAX_DESCRIPTORS {
+        if self.slots.len() >= self.most {
             return Err(Errno::Mfile);
         }
         self.slots.push(Some(descriptor));
@@ -356,6 +369,8 @@ pub struct WasiCtxBuilder {
     opened: Vec<Descriptor>,
     clocks: Box<dyn Clocks>,
     random: Box<dyn Random>,
+    hostcall_limit: usize,
+    max_descriptors: usize,
 }
 
 impl WasiCtxBuilder {
@@ -438,6 +453,23 @@ impl WasiCtxBuilder {
         self
     }
 
+    /// The most bytes that the guest can make the host move or hold in one call; 128 MiB if nothing is said.
+    ///
+    /// A read, write, send or receive of more moves so many and says so; random numbers, a listing of a directory or a
+    /// list of subscriptions for more are EINVAL. Paths are bounded by [`MAX_PATH`](crate::preview1::MAX_PATH), lists of
+    /// buffers by [`MAX_BUFFERS`](crate::preview1::MAX_BUFFERS).
+    pub fn hostcall_limit(&mut self, bytes: usize) -> &mut Self {
+        self.hostcall_limit = bytes;
+        self
+    }
+
+    /// The most descriptors that the guest may have open, those that it begins with included; one more is EMFILE. 2^20 if
+    /// nothing is said.
+    pub fn max_descriptors(&mut self, count: usize) -> &mut Self {
+        self.max_descriptors = count;
+        self
+    }
+
     /// The context.
     pub fn build(self) -> WasiCtx {
         let mut slots = Vec::with_capacity(8);
@@ -447,9 +479,10 @@ impl WasiCtxBuilder {
             slots.push(Some(Descriptor::file(stream.unwrap_or_else(|| Arc::new(Null)), rights)));
         }
         slots.extend(self.opened.into_iter().map(Some));
-        let table = Table { slots, free: BinaryHeap::new() };
-        let WasiCtxBuilder { args, env, clocks, random, .. } = self;
-        WasiCtx { args, env, table, clocks, random, interrupt: None, refused: Refused::default() }
+        let table = Table { slots, most: self.max_descriptors, free: BinaryHeap::new() };
+        let WasiCtxBuilder { args, env, clocks, random, hostcall_limit, .. } = self;
+        let (interrupt, wake, began, refused) = (None, Wake::Nobody, None, Refused::default());
+        WasiCtx { args, env, table, clocks, random, interrupt, wake, began, hostcall_limit, refused }
     }
 }
 

@@ -87,6 +87,10 @@ pub struct Options {
     pub trap_on_grow_failure: bool,
     /// -W timeout
     pub timeout: Option<Duration>,
+    /// -W max-hostcall-size
+    pub max_hostcall: Option<usize>,
+    /// -W max-descriptors
+    pub max_descriptors: Option<usize>,
 }
 
 impl Default for Options {
@@ -119,6 +123,8 @@ impl Default for Options {
             max_tables: None,
             trap_on_grow_failure: false,
             timeout: None,
+            max_hostcall: None,
+            max_descriptors: None,
         }
     }
 }
@@ -239,6 +245,16 @@ const ROWS: &[Row] = &[
     row('W', "fuel", "N", "trap after so many entries of functions and turns of loops", |o, v| {
         large(&mut o.fuel, v).filter(|()| o.fuel <= Some(i64::MAX as u64))
     }),
+    row('W', "max-descriptors", "N", "most descriptors that the guest may have open (default 1M)", |o, v| {
+        small(&mut o.max_descriptors, v)
+    }),
+    row(
+        'W',
+        "max-hostcall-size",
+        "BYTES",
+        "most bytes that the host moves in one call of the guest's (default 128M)",
+        |o, v| small(&mut o.max_hostcall, v),
+    ),
     row('W', "max-instances", "N", "most instances", |o, v| small(&mut o.max_instances, v)),
     row('W', "max-memories", "N", "most memories", |o, v| small(&mut o.max_memories, v)),
     row('W', "max-memory-size", "BYTES", "most bytes that each memory may have", |o, v| {

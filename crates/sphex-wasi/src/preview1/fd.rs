@@ -269,6 +269,10 @@ pub fn fd_readdir(
     used: u32,
 ) -> Result<(), Fault> {
     let directory = ctx.descriptor(fd)?.as_directory(Rights::FD_READDIR)?;
+    if len as usize > memory.limit() {
+        // Not cut: a listing that does not fill its buffer is the last.
+        return Err(Errno::Inval.into());
+    }
     memory.check(used, 4)?;
     let bytes = memory.bytes_mut(buffer, len as usize)?;
     let mut filled = 0;

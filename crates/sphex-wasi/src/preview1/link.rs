@@ -3,6 +3,7 @@
 use super::types::Errno;
 use super::{Fault, GuestMemory, Stop};
 use crate::WasiCtx;
+use crate::context::Wake;
 use sphex::{Caller, Error, Linker, Result, Trap};
 
 /// The module that guests import from.
@@ -111,24 +112,54 @@ pub fn add_to_linker<T: 'static>(
 /// Runs a function on its caller's memory: an error code for the guest, or an error that ends it.
 fn run<T: 'static>(
     caller: &mut Caller<'_, T>,
-    ctx: impl Fn(&mut T) -> &mut WasiCtx,
-    function: impl FnOnce(&mut WasiCtx, &mut GuestMemory<'_>) -> Result<(), Fault>,
+    ctx_of: impl Fn(&mut T) -> &mut WasiCtx,
+    function: impl Fn(&mut WasiCtx, &mut GuestMemory<'_>) -> Result<(), Fault>,
 ) -> Result<i32> {
     let memory = caller.get_memory("memory").ok_or_else(|| {
         Error::msg("a module that calls WASI must export its memory as \"memory\", found none")
     })?;
-    let (data, mut memories) = caller.split();
-    let bytes = memories.get_mut(memory)?;
-    match function(ctx(data), &mut GuestMemory::new(bytes)) {
-        Ok(()) => Ok(0),
-        Err(Fault::Errno(errno)) => {
-            ctx(data).refuse(errno);
-            Ok(errno.raw().into())
+    loop {
+        let (data, mut memories) = caller.split();
+        let bytes = memories.get_mut(memory)?;
+        let ctx = ctx_of(data);
+        if let Wake::Nobody = ctx.wake {
+            ctx.wake = Wake::Ask;
         }
-        Err(Fault::Stop(Stop::Exit(code))) => Err(Error::exit(code as i32)),
-        Err(Fault::Stop(Stop::Interrupted)) => Err(Error::from_trap(Trap::Interrupt)),
-        Err(Fault::Stop(stop)) => Err(stop.into()),
+        let mut memory = GuestMemory::new(bytes).limited(ctx.hostcall_limit);
+        let done = function(ctx, &mut memory);
+        if done == Err(Fault::Look) {
+            look(caller, &ctx_of)?;
+            continue;
+        }
+        ctx.wake = Wake::Ask;
+        return match done {
+            Ok(()) => Ok(0),
+            Err(Fault::Errno(errno)) => {
+                ctx.refuse(errno);
+                Ok(errno.raw().into())
+            }
+            Err(Fault::Stop(Stop::Exit(code))) => Err(Error::exit(code as i32)),
+            Err(Fault::Stop(Stop::Interrupted)) => Err(Error::from_trap(Trap::Interrupt)),
+            Err(Fault::Stop(stop)) => Err(stop.into()),
+            Err(Fault::Look) => Ok(Errno::Intr.raw().into()),
+        };
     }
+}
+
+/// Looks at what someone wants of the store, and lets the function wait for more of that. An error ends the guest.
+#[cold]
+fn look<T: 'static>(caller: &mut Caller<'_, T>, ctx: &impl Fn(&mut T) -> &mut WasiCtx) -> Result<()> {
+    let looked = caller.check_interruption();
+    let wake = match &looked {
+        Ok(()) => Wake::Store(caller.interruption()),
+        Err(_) => Wake::Ask,
+    };
+    let ctx = ctx(caller.data_mut());
+    ctx.wake = wake;
+    if looked.is_err() {
+        ctx.began = None;
+    }
+    looked
 }
 
 /// Reports a call in the manner of strace: its arguments, paths as text, and the error code.

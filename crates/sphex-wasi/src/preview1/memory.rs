@@ -19,12 +19,24 @@ pub const MAX_PATH: u32 = 4096;
 /// One call's view of the guest's memory.
 pub struct GuestMemory<'a> {
     bytes: &'a mut [u8],
+    limit: usize,
 }
 
 impl<'a> GuestMemory<'a> {
     /// A view of all of `bytes`.
     pub fn new(bytes: &'a mut [u8]) -> GuestMemory<'a> {
-        GuestMemory { bytes }
+        GuestMemory { bytes, limit: crate::context::HOSTCALL_LIMIT }
+    }
+
+    /// Lets the call move no more bytes than this; see [`WasiCtxBuilder::hostcall_limit`](crate::WasiCtxBuilder).
+    pub fn limited(mut self, bytes: usize) -> GuestMemory<'a> {
+        self.limit = bytes;
+        self
+    }
+
+    /// The most bytes that the call may move.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Checks that `len` bytes at `at` exist: for results, before the call has an effect.
@@ -89,8 +101,10 @@ impl<'a> GuestMemory<'a> {
             if total > u64::from(u32::MAX) {
                 return Err(Errno::Inval);
             }
-            if len != 0 {
-                slices.push(IoSlice::new(bytes));
+            // What is beyond the limit is left for the next call.
+            let rest = self.limit.saturating_sub((total - u64::from(len)) as usize);
+            if len != 0 && rest != 0 {
+                slices.push(IoSlice::new(&bytes[..bytes.len().min(rest)]));
             }
         }
         Ok(slices)
@@ -107,6 +121,8 @@ impl<'a> GuestMemory<'a> {
             if total > u64::from(u32::MAX) {
                 return Err(Errno::Inval);
             }
+            let rest = self.limit.saturating_sub((total - u64::from(len)) as usize);
+            let len = len.min(u32::try_from(rest).unwrap_or(u32::MAX));
             if len != 0 {
                 spans.push(Span { at, len, place: spans.len() });
             }

@@ -31,9 +31,12 @@ pub use poll::poll_oneoff;
 pub use proc::{clock_res_get, clock_time_get, proc_exit, proc_raise, random_get, sched_yield};
 pub use sock::{sock_accept, sock_recv, sock_send, sock_shutdown};
 
+use crate::context::{Interrupt, Wake};
 use crate::files::File;
 use crate::{FdFlags, WasiCtx};
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags};
+use smallvec::SmallVec;
+use std::os::fd::BorrowedFd;
 use types::Errno;
 
 /// How a function ends that did not succeed.
@@ -43,6 +46,9 @@ pub enum Fault {
     Errno(Errno),
     /// The guest goes no further.
     Stop(Stop),
+    /// Not done: someone wants the store's wasm to stop. Where that asks for nothing else the call is made again. Only
+    /// functions in an engine say so, and the engine's binding hears it.
+    Look,
 }
 
 /// Why a guest goes no further.
@@ -74,11 +80,11 @@ impl WasiCtx {
         ready: PollFlags,
         mut call: impl FnMut(bool) -> Result<T, Errno>,
     ) -> Result<T, Fault> {
-        let watched = match &self.interrupt {
-            Some(interrupt) => file.wait_on().map(|fd| (interrupt, fd)),
+        let watched = match file.wait_on() {
+            Some(fd) => Some((fd, self.events()?)).filter(|(_, events)| !events.is_empty()),
             None => None,
         };
-        let Some((interrupt, fd)) = watched else {
+        let Some((fd, events)) = watched else {
             loop {
                 match call(false) {
                     Err(Errno::Intr) => self.check_interrupt()?,
@@ -90,10 +96,13 @@ impl WasiCtx {
         loop {
             self.check_interrupt()?;
             if !nonblock {
-                match interrupt.wait_for(fd, ready) {
+                let mut fds: SmallVec<[PollFd<'_>; 3]> = SmallVec::new();
+                fds.push(PollFd::from_borrowed_fd(fd, ready));
+                fds.extend(events.iter().map(|event| PollFd::from_borrowed_fd(*event, PollFlags::IN)));
+                match crate::context::poll(&mut fds, None) {
                     Err(Errno::Intr) => continue,
                     waited => waited?,
-                }
+                };
                 self.check_interrupt()?;
             }
             match call(!nonblock) {
@@ -105,10 +114,26 @@ impl WasiCtx {
         }
     }
 
-    /// Stops the guest if an interrupt was fired.
+    /// What must be watched during a wait: readable when it is to end.
+    fn events(&self) -> Result<SmallVec<[BorrowedFd<'_>; 2]>, Fault> {
+        let mut events = SmallVec::new();
+        events.extend(self.interrupt.as_ref().map(Interrupt::wait_on));
+        match &self.wake {
+            Wake::Nobody => {}
+            Wake::Ask => return Err(Fault::Look),
+            Wake::Store(interruption) if !interruption.is_possible() => {}
+            Wake::Store(interruption) => events.push(interruption.event().map_err(|_| Errno::Mfile)?),
+        }
+        Ok(events)
+    }
+
+    /// Stops the guest if an interrupt was fired, or lets the engine look.
     fn check_interrupt(&self) -> Result<(), Fault> {
-        match &self.interrupt {
-            Some(interrupt) if interrupt.fired() => Err(Fault::Stop(Stop::Interrupted)),
+        if self.interrupt.as_ref().is_some_and(Interrupt::fired) {
+            return Err(Fault::Stop(Stop::Interrupted));
+        }
+        match &self.wake {
+            Wake::Store(interruption) if interruption.is_pending() => Err(Fault::Look),
             _ => Ok(()),
         }
     }

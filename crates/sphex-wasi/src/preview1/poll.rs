@@ -24,13 +24,31 @@ pub fn poll_oneoff(
     count: u32,
     result: u32,
 ) -> Result<(), Fault> {
-    if count == 0 || count > MAX_SUBSCRIPTIONS {
+    let began = match ctx.began.take() {
+        Some(began) => began,
+        None => ctx.clocks.now(Clock::Monotonic)?,
+    };
+    let done = poll(ctx, memory, [subscriptions, events, count, result], began);
+    if done == Err(Fault::Look) {
+        // The call will be made again: its times are still from when it began.
+        ctx.began = Some(began);
+    }
+    done
+}
+
+fn poll(
+    ctx: &WasiCtx,
+    memory: &mut GuestMemory<'_>,
+    [subscriptions, events, count, result]: [u32; 4],
+    began: u64,
+) -> Result<(), Fault> {
+    if count == 0 || count > MAX_SUBSCRIPTIONS || count as usize * Subscription::SIZE > memory.limit() {
         return Err(Errno::Inval.into());
     }
     memory.check(subscriptions, count as usize * Subscription::SIZE)?;
     memory.check(events, count as usize * Event::SIZE)?;
     memory.check(result, 4)?;
-    let mut poll = Poll::default();
+    let mut poll = Poll { began, ..Poll::default() };
     for index in 0..count {
         // In bounds, so in 32 bits.
         let raw = memory.read(subscriptions + index * Subscription::SIZE as u32)?;
@@ -46,6 +64,8 @@ pub fn poll_oneoff(
 /// A call's subscriptions, sorted by what they need.
 #[derive(Default)]
 struct Poll<'a> {
+    /// When the call began, on the monotonic clock.
+    began: u64,
     happened: Vec<Event>,
     timers: SmallVec<[Timer; 2]>,
     files: SmallVec<[Watched<'a>; 4]>,
@@ -70,7 +90,7 @@ impl<'a> Poll<'a> {
     fn subscribe(&mut self, ctx: &'a WasiCtx, subscription: Subscription) {
         let Subscription { userdata, what } = subscription;
         let (kind, subscribed) = match what {
-            Awaited::Clock { id, timeout, absolute } => (0, self.timer(ctx, userdata, id, timeout, absolute)),
+            Awaited::Clock { id, timeout, absolute } => (0, self.timer(userdata, id, timeout, absolute)),
             Awaited::Read { fd } => (1, self.file(ctx, userdata, fd, false)),
             Awaited::Write { fd } => (2, self.file(ctx, userdata, fd, true)),
         };
@@ -79,14 +99,7 @@ impl<'a> Poll<'a> {
         }
     }
 
-    fn timer(
-        &mut self,
-        ctx: &WasiCtx,
-        userdata: u64,
-        id: u32,
-        time: u64,
-        absolute: bool,
-    ) -> Result<(), Errno> {
+    fn timer(&mut self, userdata: u64, id: u32, time: u64, absolute: bool) -> Result<(), Errno> {
         let clock = match (Clock::from_raw(id)?, absolute) {
             // A guest that sleeps uses no CPU: it would never wake.
             (Clock::ProcessCpu | Clock::ThreadCpu, _) => return Err(Errno::NotSup),
@@ -94,7 +107,7 @@ impl<'a> Poll<'a> {
             (Clock::Realtime, false) => Clock::Monotonic,
             (clock, _) => clock,
         };
-        let deadline = if absolute { time } else { ctx.clocks.now(clock)?.saturating_add(time) };
+        let deadline = if absolute { time } else { self.began.saturating_add(time) };
         self.timers.push(Timer { userdata, clock, deadline });
         Ok(())
     }
@@ -119,8 +132,10 @@ impl<'a> Poll<'a> {
             let flags = if watched.write { PollFlags::OUT } else { PollFlags::IN };
             fds.push(PollFd::from_borrowed_fd(watched.fd, flags));
         }
-        if let Some(interrupt) = &ctx.interrupt {
-            fds.push(PollFd::from_borrowed_fd(interrupt.wait_on(), PollFlags::IN));
+        // What has happened already is told without waiting for anyone.
+        if self.happened.is_empty() {
+            let events = ctx.events()?;
+            fds.extend(events.iter().map(|event| PollFd::from_borrowed_fd(*event, PollFlags::IN)));
         }
         loop {
             let timeout = self.timeout(ctx)?;

@@ -56,5 +56,8 @@ pub fn random_get(
     buffer: u32,
     len: u32,
 ) -> Result<(), Fault> {
+    if len as usize > memory.limit() {
+        return Err(Errno::Inval.into());
+    }
     Ok(ctx.random.fill(memory.bytes_mut(buffer, len as usize)?)?)
 }
