@@ -228,7 +228,7 @@ fn hostcalls_are_limited() {
     assert_eq!(memory.bytes(8192, 201).unwrap()[198..], [7, 7, 1]);
     assert_eq!(random_get(&mut ctx, &mut memory, 4096, 1000), Ok(()));
     assert_eq!(random_get(&mut ctx, &mut memory, 4096, 1001), Err(Errno::Inval.into()));
-    assert_eq!(random_get(&mut ctx, &mut memory, 4096, u32::MAX), Err(Errno::Inval.into()));
+    assert_eq!(random_get(&mut ctx, &mut memory, 4096, u32::MAX), Err(Errno::Fault.into()));
     assert_eq!(fd_readdir(&mut ctx, &mut memory, 3, 4096, 1000, 0, 16), Ok(()));
     assert_eq!(fd_readdir(&mut ctx, &mut memory, 3, 4096, 1001, 0, 16), Err(Errno::Inval.into()));
     // 48 bytes each.

@@ -412,3 +412,56 @@ fn ten_million_references_pass_in_bounded_memory() {
         assert!(store.externref_count() < 100_000);
     }
 }
+
+/// A host function that overflows the stack is the host's own fault: the process dies with Rust's message.
+#[test]
+fn an_overflow_of_the_host_is_told_by_rust() {
+    use std::os::unix::process::ExitStatusExt;
+    #[allow(unconditional_recursion)]
+    fn deep(n: u64) -> u64 {
+        let bytes = std::hint::black_box([n; 64]);
+        deep(n + 1) + bytes[7]
+    }
+    if std::env::var_os("SPHEX_OVERFLOW").is_some() {
+        let engine = Engine::default();
+        let mut linker: Linker<()> = Linker::new(&engine);
+        linker.func_wrap("h", "deep", || deep(0) as i64).unwrap();
+        let wat = r#"(module (import "h" "deep" (func $deep (result i64)))
+            (func (export "f") (result i64) (i64.add (call $deep) (i64.const 1))))"#;
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &Module::new(&engine, wat).unwrap()).unwrap();
+        let f = instance.get_typed_func::<(), i64>(&mut store, "f").unwrap();
+        let _ = f.call(&mut store, ());
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    let mut command = std::process::Command::new(this);
+    command
+        .args(["an_overflow_of_the_host_is_told_by_rust", "--exact", "--nocapture"])
+        .env("SPHEX_OVERFLOW", "1");
+    let ended = command.output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(told.contains("has overflowed its stack"), "{told}");
+    assert_eq!(ended.status.signal(), Some(6), "{told}");
+}
+
+/// On a fiber: recursion, and a host function at the limit that enters again.
+#[test]
+fn stack_overflow_on_a_fiber_is_a_trap() {
+    use std::future::Future;
+    for engine in engines() {
+        let (mut store, instance) = recursing(&engine);
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        let g = instance.get_typed_func::<i32, i32>(&mut store, "g").unwrap();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for _ in 0..3 {
+            let ended = std::pin::pin!(f.call_async(&mut store, i32::MAX)).poll(&mut context);
+            let std::task::Poll::Ready(Err(error)) = ended else { panic!("expected a trap") };
+            assert_eq!(error.trap(), Some(Trap::StackOverflow), "{error:?}");
+            let ended = std::pin::pin!(g.call_async(&mut store, i32::MAX)).poll(&mut context);
+            let std::task::Poll::Ready(Ok(depth)) = ended else { panic!("expected a depth") };
+            assert!(depth > 100, "{depth}");
+        }
+        assert_eq!(f.call(&mut store, 100).unwrap(), 100);
+    }
+}

@@ -56,6 +56,7 @@ pub fn random_get(
     buffer: u32,
     len: u32,
 ) -> Result<(), Fault> {
+    memory.check(buffer, len as usize)?;
     if len as usize > memory.limit() {
         return Err(Errno::Inval.into());
     }
