@@ -130,7 +130,7 @@ fn every_wait_ends_whoever_stops_the_store() {
         let (mut store, instance) = store(&engine, wait.descriptor);
         let function = instance.get_typed_func::<i32, i32>(&mut store, wait.function).unwrap();
         let argument = if wait.function == "sleep" { 0 } else { 3 };
-        let mut call = |store: &mut Store<WasiCtx>| -> Error {
+        let call = |store: &mut Store<WasiCtx>| -> Error {
             let start = Instant::now();
             let ended: Result<i32> = function.call(&mut *store, argument);
             assert!(start.elapsed() < Duration::from_secs(30), "{}", wait.name);

@@ -108,10 +108,10 @@ fn every_compiler_leaves_the_same_at_every_look() {
     for engine in engines() {
         let mut linker: Linker<Vec<u64>> = Linker::new(&engine);
         linker
-            .func_wrap("h", "look", |mut caller: Caller<'_, Vec<u64>>| {
+            .func_wrap("h", "look", |mut caller: Caller<'_, Vec<u64>>| -> sphex::Result<()> {
                 let left = caller.consume_fuel(5)?;
                 caller.data_mut().push(left);
-                sphex::Result::Ok(())
+                Ok(())
             })
             .unwrap();
         let mut store = Store::new(&engine, Vec::new());
