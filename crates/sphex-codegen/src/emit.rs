@@ -526,6 +526,18 @@ impl<'a> Emitter<'a> {
                 self.buffer.branch(Branch::X64JumpIf(cond as u8), then);
                 self.jump_if(second, block, next);
             }
+            Pseudo::CompareIfBoth => {
+                let other = self.target(block, 1);
+                self.buffer.branch(Branch::X64JumpIf(cond.invert() as u8), other);
+                self.compare_here(index, inst);
+                self.jump_if(inst.second_cond(), block, next);
+            }
+            Pseudo::CompareIfEither => {
+                let then = self.target(block, 0);
+                self.buffer.branch(Branch::X64JumpIf(cond as u8), then);
+                self.compare_here(index, inst);
+                self.jump_if(inst.second_cond(), block, next);
+            }
             Pseudo::JumpTable => self.jump_table(index, inst, block),
             Pseudo::Call => self.call(index, inst),
             Pseudo::TailCall => self.tail_call(index, inst),
@@ -570,6 +582,25 @@ impl<'a> Emitter<'a> {
             return;
         }
         branch_if(cond, then, other, next, self.buffer);
+    }
+
+    /// The comparison that a branch makes itself: of two operands, or of one with the payload.
+    fn compare_here(&mut self, index: usize, inst: &MachineInst) {
+        let size = Variant::size(inst.variant().get_size());
+        let place = |emitter: &mut Self, k| match emitter.location(index, k) {
+            Some(Location::Spill(word)) => Operand::Mem(emitter.spill(word)),
+            _ => Operand::Reg(emitter.reg(index, k)),
+        };
+        let (first, imm) = (place(self, 0), inst.payload as i32);
+        if self.func.operands_of(index).len() == 2 {
+            let second = place(self, 1);
+            self.row(op::CMP_RM, size, &[first, second]);
+        } else if let (Operand::Reg(reg), 0) = (first, imm) {
+            self.row(op::TEST_RR, size, &[reg.into(), reg.into()]);
+        } else {
+            let row = if matches!(first, Operand::Mem(_)) { op::CMP_MI } else { op::CMP_RI };
+            self.row(row, size, &[first, Operand::Imm(i64::from(imm))]);
+        }
     }
 
     /// Clamps the index without a branch, so that no speculation goes past the table, and jumps through it.

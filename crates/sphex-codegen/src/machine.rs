@@ -99,6 +99,12 @@ pseudos! {
     JumpIfBoth "jump_if_both";
     /// Goes to the first successor if either condition holds, else to the second.
     JumpIfEither "jump_if_either";
+    /// Goes to the first successor if the variant's condition holds and, by a comparison of its own, the second condition
+    /// ([`MachineInst::second_cond`]), else to the second successor. Operands: a use that is compared with the payload,
+    /// or two that are compared.
+    CompareIfBoth "compare_if_both";
+    /// Goes to the first successor if either holds, else to the second. Operands as above.
+    CompareIfEither "compare_if_either";
     /// Goes where the table says. Operands: a use of the index (32 bits, zero-extended to 64 or with undefined upper
     /// bits), two early defs of scratch registers. The index is clamped without a branch. The payload is an index into
     /// [`MachineFunction::jump_tables`].
@@ -138,7 +144,10 @@ impl Pseudo {
     /// Whether it ends a block and goes to successors.
     pub const fn is_branch(self) -> bool {
         use Pseudo::*;
-        matches!(self, Jump | JumpIf | JumpIfBoth | JumpIfEither | JumpTable)
+        matches!(
+            self,
+            Jump | JumpIf | JumpIfBoth | JumpIfEither | CompareIfBoth | CompareIfEither | JumpTable
+        )
     }
 
     /// Whether it ends a block without successors.
@@ -153,6 +162,9 @@ pub const VARIANT_MEMORY: u16 = 1 << 8;
 pub const VARIANT_WIDE: u16 = 1 << 9;
 /// The payload is a [`Symbol`].
 pub const VARIANT_SYMBOL: u16 = 1 << 10;
+
+/// Where the second condition of a comparing branch stands in the variant.
+const SECOND_COND: u32 = 11;
 
 /// One machine instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,6 +203,11 @@ impl MachineInst {
     /// Size and condition.
     pub const fn variant(&self) -> Variant {
         Variant(self.variant & 0xff)
+    }
+
+    /// The condition that a comparing branch reads after its own comparison.
+    pub const fn second_cond(&self) -> Cond {
+        Cond::ALL[(self.variant >> SECOND_COND & 15) as usize]
     }
 }
 
@@ -584,6 +601,19 @@ impl MachineFunction {
         self.successor(then, &[]);
         self.successor(other, &[]);
         self.pseudo(Pseudo::JumpIf, Variant::cond(cond), 0);
+    }
+
+    /// Emits a branch on the flags and on a comparison of its own, whose operands follow; its size is the variant's.
+    pub fn compare_if(
+        &mut self,
+        pseudo: Pseudo,
+        variant: Variant,
+        second: Cond,
+        [then, other]: [MachineBlock; 2],
+    ) -> Inst<'_> {
+        self.successor(then, &[]);
+        self.successor(other, &[]);
+        self.raw(pseudo.row(), variant.0 | (second as u16) << SECOND_COND, 0)
     }
 
     /// Emits a call (or tail call). Its operands follow through [`Inst`], in the order that [`Call`] says; results are

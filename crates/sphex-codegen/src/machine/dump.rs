@@ -2,8 +2,8 @@
 //! moves.
 
 use super::{
-    Amode, AmodeRef, Base, CallRef, MachineBlock, MachineFunction, Pseudo, Target, VARIANT_MEMORY,
-    VARIANT_SYMBOL, VARIANT_WIDE, Vmctx,
+    Amode, AmodeRef, Base, CallRef, MachineBlock, MachineFunction, Pseudo, Target,
+    VARIANT_MEMORY, VARIANT_SYMBOL, VARIANT_WIDE, Vmctx,
 };
 use crate::regalloc::{
     Allocation, Location, Operand, OperandConstraint, OperandKind, OperandPos, VReg, from_preg,
@@ -166,6 +166,10 @@ impl Listing<'_> {
             Pseudo::JumpIfBoth | Pseudo::JumpIfEither | Pseudo::TrapIfBoth | Pseudo::TrapIfEither => {
                 let second = Cond::ALL[payload as usize & 15];
                 write!(f, " {} {}", variant.get_cond().suffix(), second.suffix())
+            }
+            Pseudo::CompareIfBoth | Pseudo::CompareIfEither => {
+                let conds = (variant.get_cond().suffix(), func.insts[index].second_cond().suffix());
+                write!(f, ".{} {} {} ${}", variant.get_size().bits(), conds.0, conds.1, payload as i32)
             }
             Pseudo::JumpTable => write!(f, " {:?}", func.jump_tables[payload as usize]),
             Pseudo::Sequence => write!(f, " {payload}"),

@@ -125,6 +125,15 @@ impl Lower<'_> {
         (value, inverted)
     }
 
+    /// Whether [`Self::condition`] would give two conditions.
+    pub(super) fn decides_by_two_flags(&mut self, value: Value) -> bool {
+        let before = self.unique;
+        let (value, _) = self.truth(value);
+        self.unique = before;
+        let data = self.data(value);
+        data.opcode == Opcode::Fcmp && !matches!(float_flags(data.float_cc()).1, Flags::One(_))
+    }
+
     /// Whether a value is 0 or 1 whose truth this file can take in.
     fn is_boolean(&self, value: Value) -> bool {
         let mut value = value;

@@ -5,8 +5,8 @@
 //! A `br_table` whose calls go to few blocks is a chain of comparisons; others go through a table, whose index is clamped
 //! without a branch.
 
-use super::compare::Flags;
-use super::{Lower, Rm};
+use super::compare::{Flags, int_cond};
+use super::{Lower, Rm, exact};
 use crate::abi::Place;
 use crate::abi::entry::{copy_pinned, store};
 use crate::error::CodegenError;
@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 use sphex_asm::register::Reg;
 use sphex_asm::x64::operand::gpr;
 use sphex_asm::x64::{Cond, Variant, op};
-use sphex_ir::{Extension, Opcode, Type, Value};
+use sphex_ir::{Extension, IntCC, Opcode, Type, Value};
 
 impl Lower<'_> {
     pub(super) fn lower_terminator(
@@ -27,8 +27,10 @@ impl Lower<'_> {
         match self.data(inst).opcode {
             Opcode::Brif => {
                 let cond = self.arg(inst, 0);
-                let flags = self.condition(cond);
-                self.branch(flags, targets[0], targets[1]);
+                if !self.branch_on_two(cond, [targets[0], targets[1]]) {
+                    let flags = self.condition(cond);
+                    self.branch(flags, targets[0], targets[1]);
+                }
                 Ok(())
             }
             Opcode::BrTable => {
@@ -58,6 +60,78 @@ impl Lower<'_> {
         self.machine().successor(then, &[]);
         self.machine().successor(other, &[]);
         self.machine().pseudo(pseudo, Variant::cond(first), second as u32);
+    }
+
+    /// Branches on a selection between a value and a constant, which is a condition and another one: tests the second
+    /// only where the first does not decide. Says whether it did.
+    fn branch_on_two(&mut self, value: Value, targets: [MachineBlock; 2]) -> bool {
+        let (mut value, mut inverted) = (self.select.resolve(value), false);
+        for _ in 0..4 {
+            match self.data(value).opcode {
+                Opcode::Uextend => {}
+                Opcode::Icmp if self.constant(self.arg(value, 1)) == Some(0) => {
+                    match self.data(value).int_cc() {
+                        IntCC::Eq => inverted = !inverted,
+                        IntCC::Ne => {}
+                        _ => return false,
+                    }
+                }
+                _ => break,
+            }
+            if !self.select.facts.used_once(value) {
+                return false;
+            }
+            value = self.arg(value, 0);
+        }
+        if !self.only(value, Opcode::Select) || !self.ty(value).is_int() {
+            return false;
+        }
+        let [cond, x, y] = [0, 1, 2].map(|k| self.arg(value, k));
+        // Whether one of the two is enough, whether the first is the opposite of `cond`, and the second.
+        let (mut either, mut opposite, second) = match (self.constant(x), self.constant(y)) {
+            (None, Some(k)) => (k != 0, k != 0, x),
+            (Some(k), None) => (k != 0, k == 0, y),
+            _ => return false,
+        };
+        if self.decides_by_two_flags(cond) {
+            return false;
+        }
+        (either, opposite) = (either ^ inverted, opposite ^ inverted);
+        let Some((left, right, imm, second, size)) = self.second_comparison(second) else { return false };
+        let Flags::One(first) = self.condition(cond) else { return false };
+        let first = if opposite { first.invert() } else { first };
+        let second = if inverted { second.invert() } else { second };
+        let pseudo = if either { Pseudo::CompareIfEither } else { Pseudo::CompareIfBoth };
+        let emitted = self.machine().compare_if(pseudo, size.with_cond(first), second, targets);
+        match right {
+            Some(right) => emitted.read(left).read_any(right),
+            None => emitted.read_any(left).imm(imm),
+        }
+        .end();
+        true
+    }
+
+    /// What to compare so that the flags tell whether a value is not zero: registers or a register and a constant.
+    fn second_comparison(&mut self, value: Value) -> Option<(VReg, Option<VReg>, i32, Cond, Variant)> {
+        let mut value = self.select.resolve(value);
+        while self.data(value).opcode == Opcode::Uextend {
+            value = self.arg(value, 0);
+        }
+        let (x, y, cc) = match self.data(value).opcode {
+            Opcode::Icmp => (self.arg(value, 0), Some(self.arg(value, 1)), self.data(value).int_cc()),
+            _ => (value, None, IntCC::Ne),
+        };
+        let ty = self.ty(x);
+        if !ty.is_int() || ty.bits() > 64 || self.is_constant(x) {
+            return None;
+        }
+        let left = self.value(x);
+        let (right, imm) = match y.map(|y| (y, self.imm32(y))) {
+            None => (None, 0),
+            Some((_, Some(imm))) => (None, imm),
+            Some((y, None)) => (Some(self.value(y)), 0),
+        };
+        Some((left, right, imm, int_cond(cc), exact(ty)))
     }
 
     /// `targets[0]` is the default.
