@@ -34,7 +34,10 @@ const NONE: u32 = u32::MAX;
 /// allocator's and that the allocator does not count itself.
 pub fn relieve(func: &mut MachineFunction, wanted: Slots) -> u64 {
     let wide_join = |b: &BlockData| b.predecessors.range().len() > MANY_PREDECESSORS;
-    let mut crossing = budget::crossing(func);
+    let (mut crossing, searched) = budget::crossing(func);
+    if crossing.search > budget::easy_search(func) {
+        budget::renumber(func, &searched, &mut crossing);
+    }
     let full = crossing.live > budget::live(func) || wanted == Slots::All;
     let all = full || crossing.search > budget::search(func) || wanted == Slots::Params;
     let through: Vec<Option<Span>> = (func.blocks.values())

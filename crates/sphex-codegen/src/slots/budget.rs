@@ -33,6 +33,11 @@ pub(super) fn search(func: &MachineFunction) -> u64 {
     1_000_000 + 4096 * func.insts.len() as u64
 }
 
+/// How many steps the search for parameters may take before values are renumbered.
+pub(super) fn easy_search(func: &MachineFunction) -> u64 {
+    50_000 + 96 * func.insts.len() as u64
+}
+
 /// How much joining may look at.
 fn joins(func: &MachineFunction) -> u64 {
     1_000_000 + 64 * func.insts.len() as u64
@@ -90,13 +95,73 @@ fn arguments(func: &MachineFunction) -> Vec<u32> {
     arguments
 }
 
-/// Counts what is live and what is searched, walking each value from its uses to its definition.
-pub(super) fn crossing(func: &MachineFunction) -> Crossing {
-    let mut count = Crossing::default();
-    if func.blocks.len().saturating_mul(100 + func.vregs.len()) < FEW {
-        return count;
+/// What of each value the search depends on.
+#[derive(Debug, Default)]
+pub(super) struct Searched {
+    /// Over how many edges it gets an argument: none if it is no parameter.
+    arguments: Vec<u32>,
+    /// At how many blocks' starts it is live.
+    starts: Vec<u32>,
+    /// Whether the blocks that it is live in have a gap.
+    gap: Vec<bool>,
+}
+
+impl Searched {
+    /// The steps of the search if values are numbered in this order.
+    fn steps(&self, order: impl Iterator<Item = usize>) -> u64 {
+        // Arguments of parameters up to this value, and up to where the search last left off.
+        let (mut steps, mut passed, mut left_off) = (0, 0, 0);
+        for vreg in order {
+            passed += u64::from(self.arguments[vreg]);
+            steps += u64::from(self.starts[vreg]) * (passed - left_off);
+            if self.gap[vreg] && self.arguments[vreg] != 0 {
+                left_off = passed;
+            }
+        }
+        steps
     }
-    let (made_in, arguments) = (definitions(func), arguments(func));
+
+    /// Values in an order in which little is searched: others before parameters, and of these the long-lived first.
+    fn order(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.arguments.len() as u32).collect();
+        order.sort_by_key(|&vreg| {
+            let (arguments, starts) = (self.arguments[vreg as usize], self.starts[vreg as usize]);
+            let rank = u64::from(arguments << 3) / u64::from(starts.max(1));
+            if arguments == 0 { 0 } else { 1 + rank.min(16) }
+        });
+        order
+    }
+}
+
+/// Numbers values anew so that the search has less to do.
+pub(super) fn renumber(func: &mut MachineFunction, searched: &Searched, count: &mut Crossing) {
+    let order = searched.order();
+    let search = searched.steps(order.iter().map(|&vreg| vreg as usize));
+    if search >= count.search {
+        return;
+    }
+    count.search = search;
+    let mut number = vec![0u32; order.len()];
+    for (new, &old) in order.iter().enumerate() {
+        number[old as usize] = new as u32;
+    }
+    let renamed = |vreg: VReg| VReg::new(number[vreg.vreg()] as usize, vreg.class());
+    for operand in func.operands.iter_mut().filter(|operand| real(operand)) {
+        let vreg = renamed(operand.vreg());
+        *operand = Operand::new(vreg, operand.constraint(), operand.kind(), operand.pos());
+    }
+    func.vregs.iter_mut().for_each(|vreg| *vreg = renamed(*vreg));
+}
+
+/// Counts what is live and what is searched, walking each value from its uses to its definition.
+pub(super) fn crossing(func: &MachineFunction) -> (Crossing, Searched) {
+    let mut count = Crossing::default();
+    let mut searched = Searched::default();
+    if func.blocks.len().saturating_mul(100 + func.vregs.len()) < FEW {
+        return (count, searched);
+    }
+    let made_in = definitions(func);
+    searched.arguments = arguments(func);
     // Uses outside the defining block, by value.
     let mut first = vec![0u32; func.vreg_count() + 1];
     for_each_use(func, |block, vreg| {
@@ -115,13 +180,10 @@ pub(super) fn crossing(func: &MachineFunction) -> Crossing {
     let most_live = live(func);
     let mut seen = vec![NONE; func.blocks.len()];
     let mut work = Vec::new();
-    // Arguments of parameters up to this value, and up to where the search last left off.
-    let (mut passed, mut left_off) = (0, 0);
     for vreg in 0..func.vreg_count() {
         let made = made_in[vreg];
-        passed += u64::from(arguments[vreg]);
-        let mut stretch =
-            Stretch { low: made, high: made, blocks: 1, starts: u64::from(arguments[vreg] != 0) };
+        let is_param = searched.arguments[vreg] != 0;
+        let mut stretch = Stretch { low: made, high: made, blocks: 1, starts: u32::from(is_param) };
         work.extend_from_slice(&blocks[first[vreg] as usize..first[vreg + 1] as usize]);
         while let Some(block) = work.pop() {
             if block == made || core::mem::replace(&mut seen[block as usize], vreg as u32) == vreg as u32 {
@@ -131,16 +193,15 @@ pub(super) fn crossing(func: &MachineFunction) -> Crossing {
             let edges = func.blocks[EntityRef::new(block as usize)].predecessors.range();
             count.live += edges.len() as u64 + 1;
             if count.live > most_live {
-                return count;
+                return (count, searched);
             }
             work.extend(func.predecessors[edges].iter().map(|b: &RaBlock| b.index() as u32));
         }
-        count.search += stretch.starts * (passed - left_off);
-        if stretch.has_gap() && arguments[vreg] != 0 {
-            left_off = passed;
-        }
+        searched.starts.push(stretch.starts);
+        searched.gap.push(stretch.has_gap());
     }
-    count
+    count.search = searched.steps(0..func.vreg_count());
+    (count, searched)
 }
 
 /// The blocks that a value is live in.
@@ -149,7 +210,7 @@ struct Stretch {
     high: u32,
     blocks: u32,
     /// At how many blocks' starts it is live.
-    starts: u64,
+    starts: u32,
 }
 
 impl Stretch {
