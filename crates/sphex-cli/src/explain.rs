@@ -129,7 +129,7 @@ impl Observer for Reporter<'_, '_> {
 fn translated(func: &Function, floating: bool) -> String {
     let mut func = func.clone();
     if floating {
-        place::place(&mut func, &mut place::Scratch::default());
+        place::place(&mut func, &mut place::Scratch::default(), &mut Default::default());
     }
     func.to_string()
 }

@@ -29,7 +29,7 @@ fn dump(text: &str, name: &str) -> String {
     let mut scratch = sphex_codegen::opt::place::Scratch::default();
     let result = translate_module(&wasm, &settings, |index, mut translation| {
         if settings.optimize {
-            sphex_codegen::opt::place::place(&mut translation.func, &mut scratch);
+            sphex_codegen::opt::place::place(&mut translation.func, &mut scratch, &mut Default::default());
         }
         common::verify(&translation.func, name, index);
         writeln!(out, "{}", translation.func).unwrap();

@@ -2,8 +2,8 @@
 //! moves.
 
 use super::{
-    Amode, AmodeRef, Base, CallRef, MachineBlock, MachineFunction, Pseudo, Target,
-    VARIANT_MEMORY, VARIANT_SYMBOL, VARIANT_WIDE, Vmctx,
+    Amode, AmodeRef, Base, CallRef, MachineBlock, MachineFunction, Pseudo, Target, VARIANT_MEMORY,
+    VARIANT_SYMBOL, VARIANT_WIDE, Vmctx,
 };
 use crate::regalloc::{
     Allocation, Location, Operand, OperandConstraint, OperandKind, OperandPos, VReg, from_preg,

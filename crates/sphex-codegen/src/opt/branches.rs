@@ -8,8 +8,9 @@
 //!     dominates would leave them without a value.
 //! I2. Blocks merge from the first of a line on, so that each instruction moves once.
 
+use super::graph::Graph;
 use sphex_entity::{EntityRef, EntitySet};
-use sphex_ir::flow::{Cfg, Dominators};
+use sphex_ir::flow::Cfg;
 use sphex_ir::{Block, BlockCall, Format, Function, InstData, Opcode, Value, types};
 
 /// Blocks passed through from one jump.
@@ -18,8 +19,6 @@ const HOPS: usize = 8;
 /// Scratch of the pass, reused from function to function.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    cfg: Cfg,
-    dominators: Dominators,
     /// Parameters used elsewhere than in their own block's terminator (I1).
     outside: EntitySet<Value>,
     seen: EntitySet<Value>,
@@ -28,21 +27,30 @@ pub struct Scratch {
 }
 
 /// Simplifies control flow; says whether anything changed that may let values fold.
-pub fn branches(func: &mut Function, scratch: &mut Scratch) -> bool {
+pub fn branches(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -> bool {
     let s = scratch;
-    s.cfg.compute(func);
-    s.dominators.compute(func, &s.cfg);
-    super::drop_unreachable(func, &s.dominators);
+    reachable(func, graph);
     let mut changed = s.thread(func);
     if changed {
-        s.cfg.compute(func);
-        s.dominators.compute(func, &s.cfg);
-        super::drop_unreachable(func, &s.dominators);
+        graph.forget();
+        reachable(func, graph);
     }
-    changed |= s.merge(func);
-    s.cfg.compute(func);
-    s.mark_cold(func);
+    changed |= merge(func, graph);
+    graph.edges(func);
+    mark_cold(func, graph);
     changed
+}
+
+/// Leaves only what control can get to.
+fn reachable(func: &mut Function, graph: &mut Graph) {
+    graph.edges(func);
+    let before = func.layout.len();
+    super::drop_unreachable(func, &graph.cfg);
+    if func.layout.len() != before {
+        // Blocks outside the layout have no edges.
+        graph.forget();
+        graph.edges(func);
+    }
 }
 
 fn is_param(func: &Function, value: Value) -> bool {
@@ -149,49 +157,48 @@ impl Scratch {
         }
         Some((next, func.block_call_args(call).map(passed).collect()))
     }
+}
 
-    /// Merges each block with the one it jumps to, if nothing else does.
-    fn merge(&mut self, func: &mut Function) -> bool {
-        self.cfg.compute(func);
-        let mut gone = vec![false; func.blocks.len()];
-        let mut changed = false;
-        for k in 0..self.cfg.rpo().len() {
-            let block = self.cfg.rpo()[k];
-            if gone[block.index()] {
-                continue;
-            }
-            while let Some(next) = self.only_successor(func, block) {
-                gone[next.index()] = true;
-                changed |= absorb(func, block, next);
-            }
+/// Merges each block with the one it jumps to, if nothing else does.
+fn merge(func: &mut Function, graph: &mut Graph) -> bool {
+    let mut gone = vec![false; func.blocks.len()];
+    let (mut merged, mut changed) = (false, false);
+    for &block in graph.cfg.rpo() {
+        if gone[block.index()] {
+            continue;
         }
-        if gone.contains(&true) {
-            func.layout.retain(|b| !gone[b.index()]);
+        while let Some(next) = only_successor(func, &graph.cfg, block) {
+            (gone[next.index()], merged) = (true, true);
+            changed |= absorb(func, block, next);
         }
-        changed
     }
-
-    /// The block that this one jumps to, if no other edge leads there.
-    fn only_successor(&self, func: &Function, block: Block) -> Option<Block> {
-        let end = func.terminator(block)?;
-        if func.insts[end].opcode != Opcode::Jump {
-            return None;
-        }
-        let next = func.block_call_target(BlockCall::from_u32(func.insts[end].a));
-        let alone = self.cfg.preds(next).len() == 1 && next != block && func.entry() != Some(next);
-        alone.then_some(next)
+    if merged {
+        func.layout.retain(|b| !gone[b.index()]);
+        graph.forget();
     }
+    changed
+}
 
-    /// Marks blocks that lead to a trap only.
-    fn mark_cold(&mut self, func: &mut Function) {
-        for &block in self.cfg.rpo().iter().rev() {
-            if func.entry() == Some(block) || func.blocks[block].cold {
-                continue;
-            }
-            let traps = func.terminator(block).is_some_and(|end| func.insts[end].opcode == Opcode::Trap);
-            let next = self.cfg.succs(block);
-            func.blocks[block].cold = traps || !next.is_empty() && next.iter().all(|b| func.blocks[*b].cold);
+/// The block that this one jumps to, if no other edge leads there.
+fn only_successor(func: &Function, cfg: &Cfg, block: Block) -> Option<Block> {
+    let end = func.terminator(block)?;
+    if func.insts[end].opcode != Opcode::Jump {
+        return None;
+    }
+    let next = func.block_call_target(BlockCall::from_u32(func.insts[end].a));
+    let alone = cfg.preds(next).len() == 1 && next != block && func.entry() != Some(next);
+    alone.then_some(next)
+}
+
+/// Marks blocks that lead to a trap only.
+fn mark_cold(func: &mut Function, graph: &Graph) {
+    for &block in graph.cfg.rpo().iter().rev() {
+        if func.entry() == Some(block) || func.blocks[block].cold {
+            continue;
         }
+        let traps = func.terminator(block).is_some_and(|end| func.insts[end].opcode == Opcode::Trap);
+        let next = graph.cfg.succs(block);
+        func.blocks[block].cold = traps || !next.is_empty() && next.iter().all(|b| func.blocks[*b].cold);
     }
 }
 
@@ -255,7 +262,7 @@ mod tests {
 
     fn after(text: &str) -> String {
         let mut func = parse_functions(text).expect("it parses").remove(0);
-        branches(&mut func, &mut Scratch::default());
+        branches(&mut func, &mut Scratch::default(), &mut Graph::default());
         func.resolve_aliases();
         sphex_ir::verify::verify(&func).expect("it verifies");
         func.to_string()

@@ -6,47 +6,41 @@
 //! A loop `header, body, jump header` costs two jumps an iteration; `body, header` costs one, for one more at entry. The
 //! source's order, which what builds the IR follows, is kept otherwise: wasm's blocks are nested as they should lie.
 
+use super::graph::Graph;
 use sphex_entity::EntityRef;
-use sphex_ir::flow::{Cfg, Dominators, Loops};
 use sphex_ir::{Block, Function, Opcode};
 
 /// Scratch of the pass, reused from function to function.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    cfg: Cfg,
-    dominators: Dominators,
-    loops: Loops,
     has_inner: Vec<bool>,
 }
 
 /// Orders the blocks.
-pub fn layout(func: &mut Function, scratch: &mut Scratch) {
+pub fn layout(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) {
     let Some(entry) = func.entry() else { return };
-    let s = scratch;
-    s.cfg.compute(func);
-    s.dominators.compute(func, &s.cfg);
-    s.loops.compute(func, &s.cfg, &s.dominators);
+    graph.tree(func);
     let old = core::mem::take(&mut func.layout);
     let (hot, cold): (Vec<Block>, Vec<Block>) =
         old.into_iter().partition(|&b| b == entry || !func.blocks[b].cold);
-    let mut order = s.rotate(func, hot);
+    let mut order = scratch.rotate(func, graph, hot);
     order.extend(cold);
     func.layout = order;
 }
 
 impl Scratch {
-    fn rotate(&mut self, func: &Function, order: Vec<Block>) -> Vec<Block> {
+    fn rotate(&mut self, func: &Function, graph: &Graph, order: Vec<Block>) -> Vec<Block> {
         self.has_inner.clear();
-        self.has_inner.resize(self.loops.keys().len(), false);
-        for l in self.loops.keys() {
-            if let Some(parent) = self.loops.get(l).parent.expand() {
+        self.has_inner.resize(graph.loops.keys().len(), false);
+        for l in graph.loops.keys() {
+            if let Some(parent) = graph.loops.get(l).parent.expand() {
                 self.has_inner[parent.index()] = true;
             }
         }
         let mut rotated = Vec::with_capacity(order.len());
         let mut at = 0;
         while at < order.len() {
-            let length = self.span(func, &order[at..]);
+            let length = self.span(func, graph, &order[at..]);
             if at > 0 && length > 1 {
                 rotated.extend(&order[at + 1..at + length]);
             }
@@ -57,18 +51,18 @@ impl Scratch {
     }
 
     /// How many blocks of `order`, from the first on, are a loop to rotate; 0 if it begins with none.
-    fn span(&self, func: &Function, order: &[Block]) -> usize {
+    fn span(&self, func: &Function, graph: &Graph, order: &[Block]) -> usize {
         let header = order[0];
-        let Some(l) = self.loops.headed_by(header).filter(|l| !self.has_inner[l.index()]) else { return 0 };
-        let inside = |b: &Block| self.loops.innermost(*b) == Some(l);
-        let exits = self.cfg.succs(header).iter().filter(|b| !inside(b)).count();
-        if exits != 1 || self.cfg.succs(header).len() != 2 {
+        let Some(l) = graph.loops.headed_by(header).filter(|l| !self.has_inner[l.index()]) else { return 0 };
+        let inside = |b: &Block| graph.loops.innermost(*b) == Some(l);
+        let exits = graph.cfg.succs(header).iter().filter(|b| !inside(b)).count();
+        if exits != 1 || graph.cfg.succs(header).len() != 2 {
             return 0;
         }
         let length = order.iter().take_while(|b| inside(b)).count();
         let last = order[length - 1];
         let jumps = func.terminator(last).is_some_and(|end| func.insts[end].opcode == Opcode::Jump);
-        if length > 1 && jumps && self.cfg.succs(last) == [header] { length } else { 0 }
+        if length > 1 && jumps && graph.cfg.succs(last) == [header] { length } else { 0 }
     }
 }
 
@@ -96,7 +90,7 @@ mod tests {
             }";
         let mut func = parse_functions(text).expect("it parses").remove(0);
         let before = func.layout.clone();
-        layout(&mut func, &mut Scratch::default());
+        layout(&mut func, &mut Scratch::default(), &mut Graph::default());
         let place = |k: usize| before.iter().position(|b| *b == func.layout[k]);
         // Entry, body (two blocks), header, exit, trap.
         assert_eq!((0..6).map(place).collect::<Option<Vec<_>>>().unwrap(), [0, 2, 4, 1, 5, 3]);

@@ -30,6 +30,8 @@ const RECENT: usize = 16;
 
 type Versions = [u32; REGIONS];
 
+const NOT_SEEN: u32 = u32::MAX;
+
 /// What is known of memory's contents.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -37,7 +39,9 @@ pub struct Memory {
     versions: Versions,
     next_version: u32,
     /// Versions at the end of each block already walked.
-    at_end: Vec<Option<Box<Versions>>>,
+    at_end: Vec<Versions>,
+    /// Where those of each block stand; [`NOT_SEEN`] if it was not walked yet.
+    end_of: Vec<u32>,
     /// For each loop, a bit for each region written in it.
     written: Vec<u16>,
     /// Known contents noted in the current block, the newest last.
@@ -120,7 +124,8 @@ impl Memory {
         self.versions = [1; REGIONS];
         self.next_version = 1;
         self.at_end.clear();
-        self.at_end.resize(func.blocks.len(), None);
+        self.end_of.clear();
+        self.end_of.resize(func.blocks.len(), NOT_SEEN);
         self.written.clear();
         self.written.resize(loops.keys().len(), 0);
         for &block in cfg.rpo() {
@@ -147,12 +152,12 @@ impl Memory {
         let mut merged: Option<Versions> = None;
         let (mut unseen, mut differing) = (false, 0u16);
         for pred in cfg.preds(block) {
-            let Some(versions) = &self.at_end[pred.index()] else {
+            let Some(versions) = self.at_end.get(self.end_of[pred.index()] as usize) else {
                 unseen = true;
                 continue;
             };
             match &merged {
-                None => merged = Some(**versions),
+                None => merged = Some(*versions),
                 Some(first) => {
                     let pairs = first.iter().zip(versions.iter()).enumerate();
                     differing |= pairs.fold(0, |bits, (r, (a, b))| bits | u16::from(a != b) << r);
@@ -172,7 +177,8 @@ impl Memory {
 
     /// Notes what memory is at the end of a block.
     pub fn leave(&mut self, block: Block) {
-        self.at_end[block.index()] = Some(Box::new(self.versions));
+        self.end_of[block.index()] = self.at_end.len() as u32;
+        self.at_end.push(self.versions);
     }
 
     /// Forgets the contents noted in the block that is left.

@@ -13,13 +13,15 @@
 
 pub mod bounds;
 pub mod branches;
+pub mod graph;
 pub mod layout;
 pub mod memory;
 pub mod params;
 pub mod place;
 pub mod simplify;
 
-use sphex_ir::flow::Dominators;
+use graph::Graph;
+use sphex_ir::flow::Cfg;
 use sphex_ir::{Block, Function};
 
 /// Rounds of the passes that make work for each other.
@@ -28,6 +30,7 @@ pub const ROUNDS: usize = 3;
 /// Scratch of all passes: one a thread.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    graph: Graph,
     params: params::Scratch,
     simplify: simplify::Scratch,
     branches: branches::Scratch,
@@ -41,31 +44,36 @@ pub fn optimize<E>(
     scratch: &mut Scratch,
     mut check: impl FnMut(&Function, &'static str) -> Result<(), E>,
 ) -> Result<(), E> {
-    branches::branches(func, &mut scratch.branches);
+    let graph = &mut scratch.graph;
+    graph.forget();
+    branches::branches(func, &mut scratch.branches, graph);
     check(func, "branches")?;
     for _ in 0..ROUNDS {
         params::params(func, &mut scratch.params);
         check(func, "params")?;
-        simplify::simplify(func, &mut scratch.simplify);
+        simplify::simplify(func, &mut scratch.simplify, graph);
         check(func, "simplify")?;
-        let changed = branches::branches(func, &mut scratch.branches);
+        let changed = branches::branches(func, &mut scratch.branches, graph);
         check(func, "branches")?;
         if !changed {
             break;
         }
     }
-    place::place(func, &mut scratch.place);
+    place::place(func, &mut scratch.place, graph);
     check(func, "place")?;
-    layout::layout(func, &mut scratch.layout);
+    layout::layout(func, &mut scratch.layout, graph);
     check(func, "layout")
 }
 
 /// Takes the blocks that control cannot get to out of the layout.
-fn drop_unreachable(func: &mut Function, dominators: &Dominators) {
+fn drop_unreachable(func: &mut Function, cfg: &Cfg) {
     let Some(entry) = func.entry() else { return };
+    if cfg.rpo().len() == func.layout.len() {
+        return;
+    }
     let layout = core::mem::take(&mut func.layout);
     let (kept, dropped): (Vec<Block>, Vec<Block>) =
-        layout.into_iter().partition(|&b| b == entry || dominators.is_reachable(b));
+        layout.into_iter().partition(|&b| b == entry || cfg.is_reachable(b));
     func.layout = kept;
     for block in dropped {
         for inst in core::mem::take(&mut func.blocks[block].insts) {

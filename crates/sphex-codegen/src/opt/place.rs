@@ -27,8 +27,9 @@
 
 mod epochs;
 
+use super::graph::Graph;
 use sphex_entity::EntityRef;
-use sphex_ir::flow::{Cfg, Dominators, Loops};
+use sphex_ir::flow::Dominators;
 use sphex_ir::{Block, Function, Opcode, Value};
 
 /// Hoisting a cheap value out of a loop occupies a register in the whole loop: at most so many (integers, floats).
@@ -59,9 +60,7 @@ struct Places {
 /// Scratch of the pass, reused from function to function.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    cfg: Cfg,
-    dominators: Dominators,
-    loops: Loops,
+    graph: Graph,
     state: Vec<State>,
     /// Of each instruction made here, the node that it is a copy of (I4).
     origin: Vec<Value>,
@@ -105,24 +104,14 @@ struct OpenBlock {
 }
 
 /// Places a function.
-pub fn place(func: &mut Function, scratch: &mut Scratch) {
-    scratch.cfg.compute(func);
-    scratch.dominators.compute(func, &scratch.cfg);
-    scratch.loops.compute(func, &scratch.cfg, &scratch.dominators);
-    super::drop_unreachable(func, &scratch.dominators);
-    let Some(entry) = func.entry() else { return };
-    scratch.prepare(func);
-    // The tree is walked with a stack of its own: blocks nest deep.
-    let mut stack = vec![(entry, false)];
-    while let Some((block, done)) = stack.pop() {
-        if done {
-            scratch.close(func);
-            continue;
-        }
-        stack.push((block, true));
-        scratch.enter(func, block);
-        stack.extend(scratch.dominators.children(block).iter().rev().map(|&child| (child, false)));
+pub fn place(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) {
+    core::mem::swap(&mut scratch.graph, graph);
+    scratch.graph.tree(func);
+    super::drop_unreachable(func, &scratch.graph.cfg);
+    if let Some(entry) = func.entry() {
+        scratch.place(func, entry);
     }
+    core::mem::swap(&mut scratch.graph, graph);
 }
 
 /// Whether a value is re-made in each block that uses it: constants need no register at all, and a comparison is
@@ -147,6 +136,21 @@ fn is_cheap(func: &Function, inst: Value) -> bool {
 }
 
 impl Scratch {
+    fn place(&mut self, func: &mut Function, entry: Block) {
+        self.prepare(func);
+        // The tree is walked with a stack of its own: blocks nest deep.
+        let mut stack = vec![(entry, false)];
+        while let Some((block, done)) = stack.pop() {
+            if done {
+                self.close(func);
+                continue;
+            }
+            stack.push((block, true));
+            self.enter(func, block);
+            stack.extend(self.graph.dominators.children(block).iter().rev().map(|&child| (child, false)));
+        }
+    }
+
     fn prepare(&mut self, func: &Function) {
         let vmctx = epochs::vmctx(func);
         self.state.clear();
@@ -158,7 +162,7 @@ impl Scratch {
             _ if func.block_of[value].is_none() => State::Floating,
             _ => State::Listed,
         }));
-        self.epochs.compute(func, &self.cfg, &self.loops);
+        self.epochs.compute(func, &self.graph.cfg, &self.graph.loops);
         self.origin.clear();
         self.memo.clear();
         self.memo.resize(func.insts.len(), Value::NONE);
@@ -168,12 +172,12 @@ impl Scratch {
         self.places.resize(func.insts.len(), Places { count: 0, earliest: 0, last: Block::NONE, height: 0 });
         self.depth.clear();
         self.depth.resize(func.blocks.len(), 0);
-        for &block in self.dominators.preorder() {
+        for &block in self.graph.dominators.preorder() {
             self.depth[block.index()] =
-                self.dominators.idom(block).map_or(0, |parent| self.depth[parent.index()] + 1);
+                self.graph.dominators.idom(block).map_or(0, |parent| self.depth[parent.index()] + 1);
         }
         self.hoisted_out_of.clear();
-        self.hoisted_out_of.resize(self.loops.keys().len(), [0; 2]);
+        self.hoisted_out_of.resize(self.graph.loops.keys().len(), [0; 2]);
         self.open.clear();
     }
 
@@ -322,7 +326,7 @@ impl Scratch {
         if count < COPIES[usize::from(cold)] || remade {
             return level;
         }
-        let above = self.open.partition_point(|open| self.dominators.dominates(open.block, last));
+        let above = self.open.partition_point(|open| self.graph.dominators.dominates(open.block, last));
         let shared = above.saturating_sub(1) >> u32::from(count >= CLIMBING);
         shared.max(earliest as usize).min(level)
     }
@@ -412,8 +416,8 @@ impl Scratch {
         let earliest = operands.iter().filter(|v| !is_constant(func, **v)).map(def_depth).max().unwrap_or(0);
         let class = func.type_of(node).is_float() as usize;
         let (cheap, field) = (is_cheap(func, node), self.is_field(node));
-        while let Some(l) = self.loops.innermost(self.open[target].block) {
-            let header = self.depth[self.loops.get(l).header.index()] as usize;
+        while let Some(l) = self.graph.loops.innermost(self.open[target].block) {
+            let header = self.depth[self.graph.loops.get(l).header.index()] as usize;
             let count = &mut self.hoisted_out_of[l.index()][class];
             let full = cheap && *count >= HOISTED_LIMIT[class];
             if header == 0 || earliest >= header || full || field && self.epochs.calls_in(l) {
@@ -451,7 +455,7 @@ mod tests {
         b.brif(more, (head, &[next]), (exit, &[]));
         b.switch_to(exit);
         b.ret(&[]);
-        place(&mut func, &mut Scratch::default());
+        place(&mut func, &mut Scratch::default(), &mut Graph::default());
         assert_eq!(func.block_of[invariant], entry);
         assert_eq!((func.block_of[next], func.block_of[more]), (head, head));
         assert!(func.block_of[unused].is_none());
@@ -475,7 +479,7 @@ mod tests {
             let extended = b.convert(Opcode::Uextend, I32, equal);
             b.ret(&[extended]);
         }
-        place(&mut func, &mut Scratch::default());
+        place(&mut func, &mut Scratch::default(), &mut Graph::default());
         for block in [left, right] {
             for &inst in &func.blocks[block].insts {
                 for operand in func.operands(inst).into_iter().filter(|&v| v != x) {
@@ -499,7 +503,7 @@ mod tests {
             let square = b.binary(Opcode::Imul, x, x);
             b.ret(&[square]);
         }
-        place(&mut func, &mut Scratch::default());
+        place(&mut func, &mut Scratch::default(), &mut Graph::default());
         let returned: Vec<Value> = [left, right]
             .iter()
             .map(|&block| {
@@ -533,7 +537,7 @@ mod tests {
                 b.switch_to(next);
             }
             b.ret(&[]);
-            place(&mut func, &mut Scratch::default());
+            place(&mut func, &mut Scratch::default(), &mut Graph::default());
             func.layout.iter().map(|&block| func.blocks[block].insts.len()).sum::<usize>()
         };
         let (small, large) = (placed(100), placed(400));

@@ -12,19 +12,18 @@
 //!     the walk leaves the block. They decide listed instructions only, because a floating node may be used elsewhere.
 
 use super::bounds::Facts;
+use super::graph::Graph;
 use super::memory::{Access, Memory};
 use smallvec::SmallVec;
 use sphex_entity::EntityRef;
-use sphex_ir::flow::{Cfg, Dominators, Loops};
+use sphex_ir::flow::Cfg;
 use sphex_ir::fold::{self, Folder};
 use sphex_ir::{Block, BlockCall, Format, Function, InstData, Opcode, Value};
 
 /// Scratch of the pass, reused from function to function.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    cfg: Cfg,
-    dominators: Dominators,
-    loops: Loops,
+    edges_changed: bool,
     folder: Folder,
     memo: Vec<Value>,
     pending: Vec<Value>,
@@ -41,18 +40,17 @@ enum Fate {
 }
 
 /// Simplifies a function; says whether a branch or the end of a block changed.
-pub fn simplify(func: &mut Function, scratch: &mut Scratch) -> bool {
+pub fn simplify(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -> bool {
     let s = scratch;
-    s.cfg.compute(func);
-    s.dominators.compute(func, &s.cfg);
-    super::drop_unreachable(func, &s.dominators);
+    graph.tree(func);
+    super::drop_unreachable(func, &graph.cfg);
     let Some(entry) = func.entry() else { return false };
-    s.loops.compute(func, &s.cfg, &s.dominators);
+    s.edges_changed = false;
     s.folder.clear();
     s.memo.clear();
     s.memo.resize(func.insts.len(), Value::NONE);
     s.facts.clear();
-    s.memory.prepare(func, &s.cfg, &s.loops);
+    s.memory.prepare(func, &graph.cfg, &graph.loops);
     let mut changed = false;
     let mut stack = vec![(entry, false)];
     while let Some((block, done)) = stack.pop() {
@@ -63,19 +61,22 @@ pub fn simplify(func: &mut Function, scratch: &mut Scratch) -> bool {
         }
         stack.push((block, true));
         s.facts.open();
-        s.memory.open(func, block, &s.cfg, &s.loops);
-        s.learn_from_edge(func, block);
+        s.memory.open(func, block, &graph.cfg, &graph.loops);
+        s.learn_from_edge(func, &graph.cfg, block);
         changed |= s.block(func, block);
         s.memory.leave(block);
-        stack.extend(s.dominators.children(block).iter().rev().map(|&child| (child, false)));
+        stack.extend(graph.dominators.children(block).iter().rev().map(|&child| (child, false)));
+    }
+    if changed || s.edges_changed {
+        graph.forget();
     }
     changed
 }
 
 impl Scratch {
     /// What the branch that alone leads to a block says about its condition.
-    fn learn_from_edge(&mut self, func: &Function, block: Block) {
-        let [pred] = self.cfg.preds(block) else { return };
+    fn learn_from_edge(&mut self, func: &Function, cfg: &Cfg, block: Block) {
+        let [pred] = cfg.preds(block) else { return };
         let Some(end) = func.terminator(*pred) else { return };
         let data = func.insts[end];
         if data.format() != Format::Brif {
@@ -237,6 +238,7 @@ impl Scratch {
         data.a = cond.as_u32();
         if inverted {
             core::mem::swap(&mut data.b, &mut data.c);
+            self.edges_changed = true;
         }
         func.insts[inst] = data;
         if let Some(known) = known {

@@ -5,9 +5,13 @@ use sphex_ir::parse::parse_functions;
 
 fn after(text: &str) -> String {
     let mut func = parse_functions(text).expect("it parses").remove(0);
-    simplify(&mut func, &mut Scratch::default());
+    simplify(&mut func, &mut Scratch::default(), &mut Graph::default());
     sphex_ir::verify::verify(&func).unwrap_or_else(|e| panic!("{e}"));
-    super::super::place::place(&mut func, &mut super::super::place::Scratch::default());
+    super::super::place::place(
+        &mut func,
+        &mut super::super::place::Scratch::default(),
+        &mut Graph::default(),
+    );
     sphex_ir::verify::verify(&func).unwrap_or_else(|e| panic!("{e}\n{func}"));
     func.to_string()
 }

@@ -18,7 +18,7 @@ pub fn check(wasm: &[u8], settings: &Settings, at: &str) -> Verdict {
     let result = translate_module(wasm, settings, |index, mut translation| {
         steps += translation.steps;
         if settings.optimize {
-            sphex_codegen::opt::place::place(&mut translation.func, &mut scratch);
+            sphex_codegen::opt::place::place(&mut translation.func, &mut scratch, &mut Default::default());
         }
         verify(&translation.func, at, index);
     });
