@@ -218,6 +218,12 @@ fn twenty_at_once_on_an_empty_cache() {
     }
 }
 
+/// Is any file in the folder of a build?
+fn is_written_to(cache: &Path) -> bool {
+    let builds = names(cache).into_iter().filter(|name| name.starts_with('v'));
+    builds.map(|build| names(&cache.join(build))).any(|inside| !inside.is_empty())
+}
+
 #[test]
 fn killed_at_any_moment() {
     let home = Home::new();
@@ -236,8 +242,14 @@ fn killed_at_any_moment() {
     for step in 0..60u32 {
         fs::remove_dir_all(home.cache()).expect("it goes");
         let mut child = home.sphex(&["hello.wat"]).stdout(Stdio::null()).spawn().expect("a process");
-        // From the beginning to the end, in an order that differs from run to run.
-        std::thread::sleep(whole.mul_f64(f64::from(step * 37 % 60) / 60.0 + 0.005));
+        if step % 2 == 0 {
+            // While it writes: as soon as a file is there, or a little later.
+            while child.try_wait().expect("a child").is_none() && !is_written_to(&home.cache()) {}
+            std::thread::sleep(Duration::from_micros(u64::from(step) * 20));
+        } else {
+            // From the beginning to the end, in an order that is none.
+            std::thread::sleep(whole.mul_f64(f64::from(step * 37 % 60) / 60.0 + 0.005));
+        }
         child.kill().expect("it is not waited for yet");
         child.wait().expect("an end");
         for name in names(&home.cache()).iter().filter(|name| name.starts_with('v')) {
@@ -255,6 +267,7 @@ fn killed_at_any_moment() {
     }
     println!("of 60 killed, {with_entry} had an entry, {with_leftover} left a temporary file");
     assert!(with_entry < 60, "none was killed in time");
+    assert!(with_leftover > 0, "none was killed while it wrote");
 }
 
 #[test]
