@@ -488,3 +488,43 @@ fn a_host_function_that_overflows_a_fiber_says_so() {
     assert!(text.contains("has overflowed the stack of an async call"), "{text}");
     assert!(!output.status.success());
 }
+
+/// What walks the stack from a host function on a fiber passes wasm (whose unwind records are registered) and ends at the
+/// fiber's base: it does not go on into the poller, nor into nowhere.
+#[test]
+fn native_backtraces_end_at_the_base() {
+    let mut config = Config::new();
+    config.host.native_unwind = true;
+    config.compile.inlining = false;
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(
+        &engine,
+        r#"(module (import "h" "trace" (func $trace)) (func $f (call $trace)) (func (export "f") (call $f)))"#,
+    )
+    .unwrap();
+    let mut linker: Linker<Vec<String>> = Linker::new(&engine);
+    linker
+        .func_wrap_async("h", "trace", |mut caller: Caller<'_, Vec<String>>, (): ()| {
+            Box::new(async move {
+                Turns(1).await;
+                let text = std::backtrace::Backtrace::force_capture().to_string();
+                let names = text
+                    .lines()
+                    .filter_map(|line| line.trim().split_once(": ").map(|name| name.1.to_string()));
+                caller.data_mut().extend(names);
+            })
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, Vec::new());
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+    on_other_threads(f.call_async(&mut store, ())).unwrap();
+    let names = store.data();
+    let place = |part: &str| names.iter().position(|name| name.contains(part));
+    let (drive, enter) = (place("drive"), place("stubs::x64::enter"));
+    assert!(drive.is_some() && place("on_other_threads").is_none(), "{names:#?}");
+    if cfg!(target_arch = "x86_64") {
+        assert!(enter.is_some_and(|enter| drive < Some(enter)), "{names:#?}");
+        assert!(names.last().is_some_and(|name| name.contains("fiber::x64::base")), "{names:#?}");
+    }
+}

@@ -136,7 +136,7 @@ impl<R> Fiber<R> {
                     (*control).cancelled = true;
                 }
             }
-            (*control).tsan.to_fiber();
+            (*control).tsan.enter_fiber();
             isa::switch(self.sp, control.expose_provenance())
         };
         swap_guard(guard);
@@ -167,7 +167,7 @@ unsafe extern "C" fn main<F: FnOnce() -> R, R>(control: *mut Control, poller: *m
         (*control).poller = poller;
         let start = (*control).start.cast::<F>().read();
         let mut result = ManuallyDrop::new(panic::catch_unwind(AssertUnwindSafe(start)));
-        (*control).tsan.to_poller();
+        (*control).tsan.leave_fiber();
         isa::switch((*control).poller, (&raw mut result).expose_provenance());
     }
     // No one resumes a fiber that has finished.
@@ -184,7 +184,7 @@ pub(crate) unsafe fn suspend(control: *mut Control) -> Result<()> {
     // SAFETY: we are on the fiber, so that its poller waits in `resume` and `poller` is where.
     unsafe {
         if !(*control).cancelled {
-            (*control).tsan.to_poller();
+            (*control).tsan.leave_fiber();
             let (poller, _) = isa::switch((*control).poller, 0);
             (*control).poller = poller;
         }

@@ -29,10 +29,7 @@ pub(crate) mod instance;
 #[cfg(feature = "compiler")]
 pub(crate) mod jit;
 pub(crate) mod limiter;
-mod lock {
-    //! The lock that `shelf` uses; the shuttle test gives it another.
-    pub(crate) use std::sync::Mutex;
-}
+mod lock;
 pub(crate) mod memory;
 pub(crate) mod pool;
 pub(crate) mod profile;

@@ -12,10 +12,10 @@ impl Side {
     }
 
     #[inline(always)]
-    pub(super) fn to_fiber(&mut self) {}
+    pub(super) fn enter_fiber(&mut self) {}
 
     #[inline(always)]
-    pub(super) fn to_poller(&mut self) {}
+    pub(super) fn leave_fiber(&mut self) {}
 
     #[inline(always)]
     pub(super) fn destroy(&mut self) {}
@@ -51,7 +51,7 @@ impl Side {
 
     /// Called right before the switch to the fiber.
     #[inline(always)]
-    pub(super) fn to_fiber(&mut self) {
+    pub(super) fn enter_fiber(&mut self) {
         // SAFETY: the fiber's record lives until `destroy`; the switch follows at once.
         unsafe {
             self.poller = __tsan_get_current_fiber();
@@ -61,7 +61,7 @@ impl Side {
 
     /// Called right before the switch to the poller.
     #[inline(always)]
-    pub(super) fn to_poller(&mut self) {
+    pub(super) fn leave_fiber(&mut self) {
         // SAFETY: the poller waits in `resume`; the switch follows at once.
         unsafe { __tsan_switch_to_fiber(self.poller, ORDERED) }
     }
