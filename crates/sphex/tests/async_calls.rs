@@ -249,9 +249,7 @@ fn start_functions_wait() {
     )
     .unwrap();
     let mut linker: Linker<()> = Linker::new(&engine);
-    linker
-        .func_wrap_async("h", "wait", |_: Caller<'_, ()>, (): ()| Box::new(async { Turns(3).await }))
-        .unwrap();
+    linker.func_wrap_async("h", "wait", |_: Caller<'_, ()>, (): ()| Box::new(Turns(3))).unwrap();
     let mut store = Store::new(&engine, ());
     assert_eq!(linker.instantiate(&mut store, &module).unwrap_err().kind(), ErrorKind::WouldSuspend);
     let (instance, turns) = count_turns(linker.instantiate_async(&mut store, &module));
