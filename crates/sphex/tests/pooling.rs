@@ -142,7 +142,7 @@ impl Tenant {
         match turn % 4 {
             0 => call(store, "soil", turn % 7),
             1 => (0..20)
-                .for_each(|i| call(store, "touch", (i * 7919 * turn) % ((self.pages as u64) << 16) & !7)),
+                .for_each(|i| call(store, "touch", ((i * 7919 * turn) % ((self.pages as u64) << 16)) & !7)),
             2 => {
                 let memory = instance.get_memory(&mut *store, "memory").unwrap();
                 memory.grow(&mut *store, turn % 3).unwrap();
