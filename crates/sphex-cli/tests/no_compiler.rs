@@ -6,7 +6,7 @@
 //! it is skipped.
 
 #[path = "../../sphex/examples/answer.rs"]
-#[allow(dead_code, unsafe_code)]
+#[allow(dead_code)]
 mod answer;
 mod support;
 

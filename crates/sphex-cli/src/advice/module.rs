@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+#[cfg(feature = "compiler")]
 use sphex::{Engine, ErrorKind};
 use sphex_artifact::ArtifactError;
 
