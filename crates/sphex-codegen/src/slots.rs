@@ -6,6 +6,7 @@
 //! What the allocator does across blocks is small in code that people write; a function with ten thousand nested loops or
 //! a join of a hundred thousand edges makes it large ([`budget`] says what is counted, and when it is too much). So:
 //!
+//! - where the search for parameters is long, values are numbered anew first, which mostly is enough;
 //! - a join of more than [`MANY_PREDECESSORS`] edges takes its parameters through slots: predecessors store, it loads;
 //! - so does every block if parameters are too many to be looked for;
 //! - if values are live in too many blocks, every value that is used outside the block that makes it has a slot: stored

@@ -7,7 +7,8 @@
 //!
 //! - *Live*: for each value the blocks it is live into and their edges.
 //! - *Search*: for each value and each block that it is live into, the allocator looks through the edges' arguments for
-//!   parameters of lower number, from where the last value with a gap between its blocks left off.
+//!   parameters of lower number, from where the last value with a gap between its blocks left off. Numbers are ours to
+//!   choose: [`renumber`] puts parameters last, and of these the long-lived first.
 //! - *Joins*: an argument and a parameter that are never needed at once are joined, and each join looks at all that was
 //!   joined before.
 
