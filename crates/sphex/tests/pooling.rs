@@ -183,6 +183,15 @@ fn no_tenant_sees_another() {
             live.push(store);
         }
         drop(live);
+        // Each after itself, so that it gets the slot that it left.
+        for tenant in &tenants {
+            for turn in 0..8 {
+                let mut store = Store::new(&engine, ());
+                let instance = Instance::new(&mut store, &tenant.module, &[]).unwrap();
+                tenant.expect_fresh(&mut store, instance, &format!("{way}, again, turn {turn}"));
+                tenant.soil(&mut store, instance, turn);
+            }
+        }
         drop(tenants);
         if let Some(PoolMetrics { instances, memories, .. }) = engine.pool_metrics() {
             assert_eq!((instances, memories), (0, 0), "{way}: slots were lost");

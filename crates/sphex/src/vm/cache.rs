@@ -48,7 +48,9 @@ impl Cache {
             let mut kept = self.kept();
             let fits = |(slot, _): &(Slot, usize)| slot.len() == len;
             let warm = kept.slots.iter().rposition(|kept| fits(kept) && kept.0.key() == key);
-            let at = warm.or_else(|| kept.slots.iter().position(fits));
+            // One that is warm for another module stays for that, as long as there is room.
+            let full = kept.slots.len() >= self.settings.cached_memories;
+            let at = warm.or_else(|| kept.slots.iter().position(fits).filter(|_| full));
             at.map(|at| kept.remove(at))
         };
         match found {
