@@ -34,7 +34,7 @@ while read -r number target test what; do
   start=$(date +%s.%N)
   SPHEX_SEEDED_BUG=$number SPHEX_ENOUGH=1 SPHEX_SEED=0 SPHEX_CASES=1000000000 SPHEX_SECONDS=$seconds RUST_BACKTRACE=0 \
     timeout $((seconds + 120)) "$(binary "$target")" --exact "$test" --nocapture > "$output" 2>&1 || code=$?
-  took=$(echo "$(date +%s.%N) - $start" | bc | sed 's/^\./0./; s/\(\.[0-9]\).*/\1/')
+  took=$(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $start }")
   by=$(grep -aE '^seed [0-9]+:' "$output" | head -1 | cut -c1-60 | tr '|' '/' || true)
   case $code in
     0) by="not found"; status=1 ;;
