@@ -21,6 +21,8 @@ const WAT: &str = r#"(module
     (func (export "mixed") (param $n i32) (result i64 f64 i32)
         (local $a i64) (local $b i64) (local $c i64) (local $d i64) (local $e i64) (local $f i64) (local $g i64)
         (local $h i64) (local $i i32) (local $x f64) (local $y f64) (local $z f64) (local $w f32) (local $v f32)
+        (local $p0 f64) (local $p1 f64) (local $p2 f64) (local $p3 f64) (local $p4 f64) (local $p5 f64)
+        (local $p6 f64) (local $p7 f64) (local $p8 f64) (local $p9 f64)
         (local.set $a (i64.const 1)) (local.set $b (i64.const 3)) (local.set $c (i64.const 5))
         (local.set $d (i64.const 7)) (local.set $e (i64.const 11)) (local.set $f (i64.const 13))
         (local.set $g (i64.const 17)) (local.set $h (i64.const 19))
@@ -40,8 +42,28 @@ const WAT: &str = r#"(module
             (local.set $z (f64.sub (local.get $z) (local.get $x)))
             (local.set $w (f32.add (local.get $w) (local.get $v)))
             (local.set $v (f32.mul (local.get $v) (f32.const 0.5)))
+            (local.set $p0 (f64.add (local.get $p0) (f64.const 1.25)))
+            (local.set $p1 (f64.add (local.get $p1) (f64.const 2.25)))
+            (local.set $p2 (f64.add (local.get $p2) (f64.const 3.25)))
+            (local.set $p3 (f64.add (local.get $p3) (f64.const 4.25)))
+            (local.set $p4 (f64.add (local.get $p4) (f64.const 5.25)))
+            (local.set $p5 (f64.add (local.get $p5) (f64.const 6.25)))
+            (local.set $p6 (f64.add (local.get $p6) (f64.const 7.25)))
+            (local.set $p7 (f64.add (local.get $p7) (f64.const 8.25)))
+            (local.set $p8 (f64.add (local.get $p8) (f64.const 9.25)))
+            (local.set $p9 (f64.add (local.get $p9) (f64.const 10.25)))
             (local.set $i (i32.add (local.get $i) (i32.const 1)))
             (br_if $l (i32.lt_u (local.get $i) (local.get $n))))
+        (local.set $x (f64.add (local.get $x) (local.get $p0)))
+        (local.set $x (f64.add (local.get $x) (local.get $p1)))
+        (local.set $x (f64.add (local.get $x) (local.get $p2)))
+        (local.set $x (f64.add (local.get $x) (local.get $p3)))
+        (local.set $x (f64.add (local.get $x) (local.get $p4)))
+        (local.set $x (f64.add (local.get $x) (local.get $p5)))
+        (local.set $x (f64.add (local.get $x) (local.get $p6)))
+        (local.set $x (f64.add (local.get $x) (local.get $p7)))
+        (local.set $x (f64.add (local.get $x) (local.get $p8)))
+        (local.set $x (f64.add (local.get $x) (local.get $p9)))
         (i64.xor (i64.xor (i64.xor (local.get $a) (local.get $b)) (i64.xor (local.get $c) (local.get $d)))
             (i64.xor (i64.xor (local.get $e) (local.get $f)) (i64.xor (local.get $g) (local.get $h))))
         (f64.add (f64.add (local.get $x) (local.get $y)) (local.get $z))
@@ -159,8 +181,11 @@ fn a_callback_goes_on_and_registers_survive() {
         set.store.epoch_deadline_callback(|mut context| {
             *context.data_mut() += 1;
             // Leaves nothing as it was in the registers that a call may use.
-            let noise: f64 = (0..40).map(|i| f64::from(i).sqrt()).sum();
-            assert!(noise > 1.0 && context.engine().config().compile.interruption);
+            let mut noise = std::hint::black_box([1.5f64; 24]);
+            for _ in 0..3 {
+                noise = std::array::from_fn(|k| noise[(k + 7) % 24] * noise[k] + noise[(k + 11) % 24]);
+            }
+            assert!(std::hint::black_box(noise)[3] > 1.0 && context.engine().config().compile.interruption);
             Ok(UpdateDeadline::Continue(1))
         });
         set.store.set_epoch_deadline(1);
