@@ -5,7 +5,7 @@ mod alone;
 
 use std::path::{Path, PathBuf};
 
-use alone::{alone, mappings, status};
+use alone::{alone, alone_with, mappings, status};
 use sphex::{Allocation, Config, Engine, InstancePre, Linker, Module, Pooling, Store};
 
 const MANY: u32 = 10_000;
@@ -99,6 +99,10 @@ fn ten_thousand_sqlites_live() {
     });
 }
 
+/// The allocator has one heap, and keeps what it has.
+const ONE_HEAP: &str = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=0x40000000:\
+    glibc.malloc.trim_threshold=0x7fffffff";
+
 #[test]
 fn beyond_the_mappings_the_error_names_the_setting() {
     let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
@@ -109,9 +113,12 @@ fn beyond_the_mappings_the_error_names_the_setting() {
         );
         return;
     }
-    alone("beyond_the_mappings_the_error_names_the_setting", || {
+    let variables = [("GLIBC_TUNABLES", ONE_HEAP)];
+    alone_with("beyond_the_mappings_the_error_names_the_setting", &variables, || {
         let engine = Engine::default();
         let pre = pre(&engine, &hello().unwrap());
+        // At the limit the kernel refuses the heap too, and Rust ends a process whose heap cannot grow: have enough.
+        drop((0..20_000).map(|_| Vec::with_capacity(8 << 10)).collect::<Vec<Vec<u8>>>());
         let mut stores = Vec::with_capacity(most);
         let error = loop {
             match make(&engine, &pre) {

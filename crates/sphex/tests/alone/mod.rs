@@ -11,12 +11,18 @@ const MARK: &str = "SPHEX_TEST_ALONE";
 
 /// Runs a test in a process of its own. `name` is the test's.
 pub fn alone(name: &str, test: impl FnOnce()) {
+    alone_with(name, &[], test);
+}
+
+/// The same with environment variables.
+pub fn alone_with(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) {
     if std::env::var_os(MARK).is_some() {
         return test();
     }
     let child = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(MARK, "1")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let text =
