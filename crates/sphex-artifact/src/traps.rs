@@ -62,7 +62,7 @@ traps! {
     /// An object larger than the implementation allows.
     AllocationTooLarge = 11, "allocation size too large";
     /// The store's fuel is used up.
-    OutOfFuel = 12, "all fuel consumed by WebAssembly";
+    OutOfFuel = 12, "out of fuel";
     /// The embedder stopped the program.
     Interrupt = 13, "interrupted";
     /// An exception that no one caught.

@@ -68,7 +68,7 @@ fn guests_that_wait_take_turns() {
 fn each_guest_is_stopped_in_its_own_way() {
     let expected = [
         "modest: done",
-        "endless loop: all fuel consumed by WebAssembly",
+        "endless loop: out of fuel",
         "endless recursion: call stack exhausted",
         "too large from the start: a memory of 1114112 bytes: more than the limit of 1048576 bytes",
         "greedy: unreachable",
