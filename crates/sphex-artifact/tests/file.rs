@@ -263,20 +263,20 @@ fn another_host_is_refused_with_the_field() {
     );
 }
 
-/// Changes bytes of `.sphex.hdr`; `rehash` puts the right metadata hash in again.
-fn with_header_byte(at: usize, value: u8) -> Vec<u8> {
+/// Flips bits of a byte of `.sphex.hdr`.
+fn with_header_byte(at: usize, bits: u8) -> Vec<u8> {
     let mut bytes = sample();
     let header = Index::parse(&bytes).unwrap().section(SectionId::Header).start;
-    bytes[header + at] = value;
+    bytes[header + at] ^= bits;
     bytes
 }
 
 #[test]
 fn another_format_is_refused_before_its_hash() {
-    let error = load(&with_header_byte(8, 77)).unwrap_err();
+    let error = load(&with_header_byte(8, 76)).unwrap_err();
     let expected = Mismatch { field: "format".into(), expected: "1".into(), found: "77".into() };
     assert_eq!(error, ArtifactError::Incompatible(expected));
-    assert_eq!(load(&with_header_byte(16, 0)).unwrap_err(), ArtifactError::Damaged("metadata"));
+    assert_eq!(load(&with_header_byte(16, 1)).unwrap_err(), ArtifactError::Damaged("metadata"));
 }
 
 #[test]
