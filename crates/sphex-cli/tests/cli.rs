@@ -31,6 +31,12 @@ type Outcome = Result<(), Failed>;
 
 fn main() {
     let arguments = Arguments::from_args();
+    // What is started in the background of a shell has INT ignored, and so would the programs that we start.
+    // SAFETY: no other thread runs yet.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL)
+    };
     let folder = root().join("tests/cli");
     let mut transcripts: Vec<PathBuf> = fs::read_dir(&folder)
         .into_iter()
