@@ -28,19 +28,22 @@
 //! - Returns: [`Pseudo::Return`] with fixed uses; values in the return area are stored by selection beforehand.
 //! - Pinned registers (vmctx in r15, the frame pointer) are [`Inst::pinned`] or [`Base::Pinned`]: never allocated.
 
-use crate::regalloc::{
-    Operand, OperandConstraint, OperandKind, OperandPos, RaBlock, VReg, to_class, to_preg,
-};
+use crate::regalloc::{Operand, RaBlock, VReg, to_class};
 use sphex_asm::record::Symbol;
 use sphex_asm::register::{Reg, RegClass, RegSet};
 use sphex_asm::x64::{Cond, RowId, Variant};
 use sphex_entity::{EntityRef, PrimaryMap, entity};
-use sphex_ir::{ExternalName, SrcLoc, TrapCode, Type};
+use sphex_ir::{ExternalName, SrcLoc, Type};
 use std::collections::HashMap;
 
 mod dump;
+mod operands;
+mod row;
 
 pub use dump::Listing;
+pub use operands::Inst;
+pub use row::{FIRST_PSEUDO, MachineInst, Pseudo, VARIANT_MEMORY, VARIANT_SYMBOL, VARIANT_WIDE};
+use row::{LOCATION_MASK, SECOND_COND};
 
 entity! {
     /// A block of a machine function. Block 0 is the entry; emission lays blocks out in order (see
@@ -63,155 +66,6 @@ entity! {
     /// A call in [`MachineFunction::calls`].
     pub struct CallRef("call");
 }
-
-/// The first row number that is a [`Pseudo`].
-pub const FIRST_PSEUDO: u16 = 0xff00;
-
-macro_rules! pseudos {
-    ($($(#[$doc:meta])+ $name:ident $text:literal;)+) => {
-        /// Rows that are not one instruction of the ISA's table. Emission knows each.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u8)]
-        pub enum Pseudo { $($(#[$doc])+ $name,)+ }
-
-        impl Pseudo {
-            /// Every pseudo row in order.
-            pub const ALL: &'static [Pseudo] = &[$(Pseudo::$name),+];
-
-            /// Its name in dumps.
-            pub const fn name(self) -> &'static str {
-                match self { $(Pseudo::$name => $text,)+ }
-            }
-        }
-    };
-}
-
-pseudos! {
-    /// Defines registers at function entry: fixed defs.
-    Entry "entry";
-    /// Copies a register: a use and a def of the same class.
-    Copy "copy";
-    /// Goes to the block's one successor. No operands.
-    Jump "jump";
-    /// Goes to the first successor if the flags fit the variant's condition, else to the second. No operands.
-    JumpIf "jump_if";
-    /// Goes to the first successor if both conditions (the variant's and the payload's) hold, else to the second.
-    JumpIfBoth "jump_if_both";
-    /// Goes to the first successor if either condition holds, else to the second.
-    JumpIfEither "jump_if_either";
-    /// Goes to the first successor if the variant's condition holds and, by a comparison of its own, the second condition
-    /// ([`MachineInst::second_cond`]), else to the second successor. Operands: a use that is compared with the payload,
-    /// or two that are compared.
-    CompareIfBoth "compare_if_both";
-    /// Goes to the first successor if either holds, else to the second. Operands as above.
-    CompareIfEither "compare_if_either";
-    /// Goes where the table says. Operands: a use of the index (32 bits, zero-extended to 64 or with undefined upper
-    /// bits), two early defs of scratch registers. The index is clamped without a branch. The payload is an index into
-    /// [`MachineFunction::jump_tables`].
-    JumpTable "jump_table";
-    /// A call. The payload is a [`CallRef`]; see [`Call`] for the operands.
-    Call "call";
-    /// A tail call: ends the block. The payload is a [`CallRef`].
-    TailCall "tail_call";
-    /// Returns: fixed uses of the results.
-    Return "return";
-    /// Stops with the trap code of the instruction: ends the block. No operands.
-    Trap "trap";
-    /// Stops if the flags fit the variant's condition. No operands.
-    TrapIf "trap_if";
-    /// Stops if both conditions hold (the variant's and the payload's). No operands.
-    TrapIfBoth "trap_if_both";
-    /// Stops if either condition holds. No operands.
-    TrapIfEither "trap_if_either";
-    /// A place where the runtime may look at the frame: late uses that may be anywhere.
-    Safepoint "safepoint";
-    /// Several instructions whose emitter is `x64::sequence::emit`; the payload is the selection's number for which, and
-    /// the operands are its own affair.
-    Sequence "sequence";
-}
-
-impl Pseudo {
-    /// The row number.
-    pub const fn row(self) -> u16 {
-        FIRST_PSEUDO + self as u16
-    }
-
-    /// The pseudo row of this number.
-    pub fn from_row(row: u16) -> Option<Pseudo> {
-        Pseudo::ALL.get(usize::from(row.checked_sub(FIRST_PSEUDO)?)).copied()
-    }
-
-    /// Whether it ends a block and goes to successors.
-    pub const fn is_branch(self) -> bool {
-        use Pseudo::*;
-        matches!(
-            self,
-            Jump | JumpIf | JumpIfBoth | JumpIfEither | CompareIfBoth | CompareIfEither | JumpTable
-        )
-    }
-
-    /// Whether it ends a block without successors.
-    pub const fn is_exit(self) -> bool {
-        matches!(self, Pseudo::TailCall | Pseudo::Return | Pseudo::Trap)
-    }
-}
-
-/// Bits of [`MachineInst::variant`] above those of `sphex-asm`: the operand that may be memory is memory.
-pub const VARIANT_MEMORY: u16 = 1 << 8;
-/// The payload is an index into [`MachineFunction::wide_immediates`].
-pub const VARIANT_WIDE: u16 = 1 << 9;
-/// The payload is a [`Symbol`].
-pub const VARIANT_SYMBOL: u16 = 1 << 10;
-
-/// Where the second condition of a comparing branch stands in the variant.
-const SECOND_COND: u32 = 11;
-
-/// One machine instruction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct MachineInst {
-    /// A row of the ISA's table, or a [`Pseudo`].
-    pub row: u16,
-    /// Size, condition ([`Variant`]) and `VARIANT_` bits.
-    pub variant: u16,
-    /// First of its operands; they end where the next instruction's begin.
-    pub operands: u32,
-    /// The immediate; or an [`AmodeRef`] if there is memory (which holds the immediate too); or as the row says.
-    pub payload: u32,
-    /// Bits 0 to 23 index [`MachineFunction::locations`], bits 24 to 31 are the trap code (0: cannot fault).
-    pub location: u32,
-}
-
-const _: () = assert!(size_of::<MachineInst>() == 16);
-
-impl MachineInst {
-    /// The pseudo row, if it is one.
-    pub fn pseudo(&self) -> Option<Pseudo> {
-        Pseudo::from_row(self.row)
-    }
-
-    /// The trap code of a fault here; 0 is none.
-    pub const fn trap(&self) -> u8 {
-        (self.location >> 24) as u8
-    }
-
-    /// Index into [`MachineFunction::locations`].
-    pub const fn location(&self) -> u32 {
-        self.location & LOCATION_MASK
-    }
-
-    /// Size and condition.
-    pub const fn variant(&self) -> Variant {
-        Variant(self.variant & 0xff)
-    }
-
-    /// The condition that a comparing branch reads after its own comparison.
-    pub const fn second_cond(&self) -> Cond {
-        Cond::ALL[(self.variant >> SECOND_COND & 15) as usize]
-    }
-}
-
-const LOCATION_MASK: u32 = 0x00ff_ffff;
 
 /// Where an address begins.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -754,164 +608,5 @@ impl MachineFunction {
                 *at += 1;
             }
         }
-    }
-}
-
-/// The instruction emitted last, for adding operands in its row's order.
-#[derive(Debug)]
-pub struct Inst<'f> {
-    func: &'f mut MachineFunction,
-    first: u32,
-}
-
-impl Inst<'_> {
-    fn push(self, vreg: VReg, constraint: OperandConstraint, kind: OperandKind, pos: OperandPos) -> Self {
-        self.func.operands.push(Operand::new(vreg, constraint, kind, pos));
-        self
-    }
-
-    fn last(&mut self) -> Option<&mut MachineInst> {
-        self.func.insts.last_mut()
-    }
-
-    /// A register that is read.
-    pub fn read(self, vreg: VReg) -> Self {
-        self.push(vreg, OperandConstraint::Reg, OperandKind::Use, OperandPos::Early)
-    }
-
-    /// A register that is read, even after results are written.
-    pub fn read_late(self, vreg: VReg) -> Self {
-        self.push(vreg, OperandConstraint::Reg, OperandKind::Use, OperandPos::Late)
-    }
-
-    /// A register or spill slot that is read: for operands that may be memory. Of a slot only the operand's width is
-    /// read.
-    pub fn read_any(self, vreg: VReg) -> Self {
-        self.push(vreg, OperandConstraint::Any, OperandKind::Use, OperandPos::Early)
-    }
-
-    /// A value that the safepoint records, wherever it is.
-    pub fn live(self, vreg: VReg) -> Self {
-        self.push(vreg, OperandConstraint::Any, OperandKind::Use, OperandPos::Late)
-    }
-
-    /// A register that is written after everything is read.
-    pub fn write(self, vreg: VReg) -> Self {
-        self.push(vreg, OperandConstraint::Reg, OperandKind::Def, OperandPos::Late)
-    }
-
-    /// A register that is written while others are still to be read; also a scratch register.
-    pub fn write_early(self, vreg: VReg) -> Self {
-        self.push(vreg, OperandConstraint::Reg, OperandKind::Def, OperandPos::Early)
-    }
-
-    /// A register that is read as `input` and written as `result`.
-    pub fn modify(self, result: VReg, input: VReg) -> Self {
-        let at = self.func.operands.len() as u32 - self.first;
-        self.read(input).push(
-            result,
-            OperandConstraint::Reuse(at as usize),
-            OperandKind::Def,
-            OperandPos::Late,
-        )
-    }
-
-    /// This register, read as `vreg`.
-    pub fn read_fixed(self, vreg: VReg, reg: Reg) -> Self {
-        self.push(vreg, OperandConstraint::FixedReg(to_preg(reg)), OperandKind::Use, OperandPos::Early)
-    }
-
-    /// This register, written as `vreg`. Of a call it is a result.
-    pub fn write_fixed(self, vreg: VReg, reg: Reg) -> Self {
-        if let Some(last) = self.func.insts.last()
-            && last.pseudo() == Some(Pseudo::Call)
-        {
-            let call = &mut self.func.calls[CallRef::from_u32(last.payload)];
-            call.clobbers.remove(reg);
-        }
-        self.push(vreg, OperandConstraint::FixedReg(to_preg(reg)), OperandKind::Def, OperandPos::Late)
-    }
-
-    /// This register, read as `input` and written as `result`.
-    pub fn modify_fixed(self, result: VReg, input: VReg, reg: Reg) -> Self {
-        self.read_fixed(input, reg).write_fixed(result, reg)
-    }
-
-    /// This register, which is never allocated.
-    pub fn pinned(self, reg: Reg) -> Self {
-        self.func.operands.push(Operand::fixed_nonallocatable(to_preg(reg)));
-        self
-    }
-
-    /// Memory.
-    pub fn mem(mut self, amode: Amode) -> Self {
-        let imm = self.func.insts.last().map_or(0, |inst| inst.payload as i32);
-        let reference = self.func.amodes.push(AmodeData { amode, imm });
-        if let Some(last) = self.last() {
-            last.variant |= VARIANT_MEMORY;
-            last.payload = reference.as_u32();
-        }
-        self.address(amode)
-    }
-
-    /// The registers of an address that is in the table already (a call's target).
-    pub fn address(mut self, amode: Amode) -> Self {
-        match amode.base {
-            Base::Reg(base) => self = self.read(base),
-            Base::Pinned(base) => self = self.pinned(base),
-            _ => {}
-        }
-        match amode.index {
-            Some((index, _)) => self.read(index),
-            None => self,
-        }
-    }
-
-    /// An immediate of up to 32 bits, which an instruction of 64 bits sign-extends.
-    pub fn imm(mut self, imm: i32) -> Self {
-        let memory = self.last().filter(|inst| inst.variant & VARIANT_MEMORY != 0).map(|inst| inst.payload);
-        match memory {
-            Some(reference) => self.func.amodes[AmodeRef::from_u32(reference)].imm = imm,
-            None => {
-                if let Some(last) = self.last() {
-                    last.payload = imm as u32;
-                }
-            }
-        }
-        self
-    }
-
-    /// An immediate of 64 bits (no memory beside it).
-    pub fn imm64(mut self, imm: u64) -> Self {
-        let at = self.func.wide_immediates.len() as u32;
-        self.func.wide_immediates.push(imm);
-        if let Some(last) = self.last() {
-            last.variant |= VARIANT_WIDE;
-            last.payload = at;
-        }
-        self
-    }
-
-    /// The absolute address of a symbol as an immediate of 64 bits (no memory beside it).
-    pub fn symbol(mut self, symbol: Symbol) -> Self {
-        if let Some(last) = self.last() {
-            last.variant |= VARIANT_SYMBOL;
-            last.payload = symbol.0;
-        }
-        self
-    }
-
-    /// Nothing more follows.
-    pub fn end(self) {}
-
-    /// A fault of this instruction means this trap.
-    pub fn trap(mut self, code: Option<TrapCode>) -> Self {
-        let Some(code) = code else { return self };
-        let taken = std::mem::take(&mut self.func.taken_location);
-        if let Some(last) = self.last() {
-            let location = if taken != 0 { taken } else { last.location & LOCATION_MASK };
-            last.location = location | u32::from(code.as_u8()) << 24;
-        }
-        self
     }
 }
