@@ -61,6 +61,12 @@ pub fn parse(text: &str) -> Result<Vec<Function>> {
 impl Jit {
     /// Compiles functions, placed as parsing gives them. They call each other by name, and nothing else.
     pub fn new(functions: Vec<Function>, settings: &Settings) -> Result<Jit> {
+        Jit::with_engine(&Engine::new(&Config::default())?, functions, settings)
+    }
+
+    /// As [`Jit::new`], to run as the engine's [`Host`](crate::Host) says: how much stack there is, and which profiler,
+    /// debugger and unwinder hear of the code. How it is compiled is up to `settings` alone.
+    pub fn with_engine(engine: &Engine, functions: Vec<Function>, settings: &Settings) -> Result<Jit> {
         let host = Settings::host();
         if let Some(missing) = settings.features.iter().find(|feature| !host.features.has(*feature)) {
             let message = format!("the code would need a CPU with {}", missing.name());
@@ -88,10 +94,11 @@ impl Jit {
         compile.codegen = *settings;
         let artifact = sphex_compile::compile_functions(all, &compile)
             .map_err(|error| Error::with_source(ErrorKind::Invalid, error.to_string(), error))?;
-        let engine = Engine::new(&Config::default())?;
+        let code = Code::from_bytes(engine, &artifact, false)?;
+        code.make_known(engine)?;
         Ok(Jit {
-            code: Code::from_bytes(&engine, &artifact, false)?,
-            store: StoreBox::new(StoreData { inner: StoreInner::new(engine), data: () }),
+            code,
+            store: StoreBox::new(StoreData { inner: StoreInner::new(engine.clone()), data: () }),
             functions: entries,
         })
     }

@@ -91,8 +91,9 @@ pub use store::{AsContext, AsContextMut, Caller, Memories, Store, StoreContext, 
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, RefType, TableType, ValType,
 };
-pub use value::{RawVal, Val};
+pub use value::Val;
 pub use vm::call::{IntoFunc, WasmRet, WasmTy, WasmValues};
+pub use vm::raw::RawVal;
 
 const _: () = {
     const fn shared<X: Send + Sync + Clone>() {}

@@ -10,7 +10,7 @@ use sphex_artifact::module::Import;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::externs::Extern;
+use crate::externs::{Extern, Global, Memory, Table};
 use crate::func::Func;
 use crate::instance::{Instance, check_engine, instantiate};
 use crate::matching;
@@ -212,12 +212,33 @@ impl<T> Linker<T> {
         Ok(self)
     }
 
-    /// Defines every function that the module imports and nothing defines, as one that gives zeros and nulls.
-    pub fn define_unknown_imports_as_defaults(&mut self, module: &Module) -> Result<&mut Self> {
+    /// Defines all that the module imports and nothing defines, by its type alone: functions give zeros and nulls, globals
+    /// are zero or null, memories and tables have their least size. All but functions are made in this store. An error
+    /// as [`Memory::new`] and [`Table::new`] give it; what was defined before stays.
+    pub fn define_unknown_imports_as_defaults(
+        &mut self,
+        mut store: impl AsContextMut<Data = T>,
+        module: &Module,
+    ) -> Result<&mut Self> {
+        let mut store = store.as_context_mut();
+        self.check_store(store.inner())?;
         for import in module.imports() {
-            if let (None, ExternType::Func(ty)) = (self.find(import.module, import.name), &import.ty) {
-                self.func_new(import.module, import.name, ty.clone(), |_, _, _| Ok(()))?;
+            if self.find(import.module, import.name).is_some() {
+                continue;
             }
+            let made: Result<Extern> = match import.ty {
+                ExternType::Func(ty) => {
+                    self.func_new(import.module, import.name, ty, |_, _, _| Ok(()))?;
+                    continue;
+                }
+                ExternType::Global(ty) => {
+                    Global::new(&mut store, ty, Val::default_for(ty.value)).map(Into::into)
+                }
+                ExternType::Memory(ty) => Memory::new(&mut store, ty).map(Into::into),
+                ExternType::Table(ty) => Table::new(&mut store, ty, Val::null(ty.element)).map(Into::into),
+            };
+            let made = made.map_err(|e| e.context(format!("`{}::{}`", import.module, import.name)))?;
+            self.insert(import.module, import.name, Definition::Extern(made))?;
         }
         Ok(self)
     }

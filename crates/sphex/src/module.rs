@@ -91,15 +91,7 @@ impl Module {
             .filter(|(_, global)| global.ty.value == ValType::ExternRef)
             .map(|(i, _)| i as u32)
             .collect();
-        if engine.config().host.native_unwind {
-            code.register_unwind();
-        }
-        if engine.config().host.native_debug {
-            code.register_debugger();
-        }
-        if let Some(profiler) = engine.config().host.profiler {
-            crate::vm::profile::tell(&code, profiler)?;
-        }
+        code.make_known(engine)?;
         let tables = module.tables.iter().skip(module.imported.tables as usize);
         let elements: usize = tables.filter_map(|table| inline_elements(&table.ty)).sum();
         let instance_bytes = layout.size() as usize + elements * size_of::<u64>();

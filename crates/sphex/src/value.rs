@@ -1,11 +1,12 @@
-//! Wasm values: typed ones, and raw ones.
+//! Wasm values with their types; `vm/raw.rs` has those without.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::externref::ExternRef;
 use crate::func::Func;
-use crate::store::{AsContext, AsContextMut};
+use crate::store::AsContextMut;
 use crate::types::{RefType, ValType};
 use crate::vm::instance::null_bits;
+use crate::vm::raw::RawVal;
 use crate::vm::store::StoreInner;
 
 /// A value with its type.
@@ -200,81 +201,5 @@ impl From<Func> for Val {
 impl From<ExternRef> for Val {
     fn from(value: ExternRef) -> Val {
         Val::ExternRef(Some(value))
-    }
-}
-
-/// The bits of a value without its type: 16 bytes, the value's own first, little-endian.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C, align(16))]
-pub struct RawVal {
-    /// The bits. A function reference is an address, a host reference the store's 32-bit index.
-    pub bits: u128,
-}
-
-impl RawVal {
-    /// Raw bits.
-    pub const fn new(bits: u128) -> RawVal {
-        RawVal { bits }
-    }
-
-    /// The low 32 bits as an integer.
-    pub const fn i32(self) -> i32 {
-        self.bits as i32
-    }
-
-    /// The low 64 bits as an integer.
-    pub const fn i64(self) -> i64 {
-        self.bits as i64
-    }
-
-    /// The low 32 bits as a float.
-    pub const fn f32(self) -> f32 {
-        f32::from_bits(self.bits as u32)
-    }
-
-    /// The low 64 bits as a float.
-    pub const fn f64(self) -> f64 {
-        f64::from_bits(self.bits as u64)
-    }
-
-    /// The value of this type that these bits are in this store. Not for function references, which are addresses:
-    /// see [`Func::from_raw`].
-    pub fn to_val(self, mut store: impl AsContextMut, ty: ValType) -> Result<Val> {
-        let mut store = store.as_context_mut();
-        if ty == ValType::FuncRef {
-            // An address that we did not make must not be followed.
-            let message = "a raw function reference cannot be checked, Func::from_raw takes it unchecked";
-            return Err(Error::new(ErrorKind::Type, message));
-        }
-        Ok(Val::from_bits(store.inner_mut(), ty, self.bits))
-    }
-
-    /// Do the low bits refer to a host value of this store?
-    pub fn is_extern(self, store: impl AsContext) -> bool {
-        store.as_context().inner().heap.get(self.bits as u32).is_some()
-    }
-}
-
-impl From<i32> for RawVal {
-    fn from(value: i32) -> RawVal {
-        RawVal::new(value as u32 as u128)
-    }
-}
-
-impl From<i64> for RawVal {
-    fn from(value: i64) -> RawVal {
-        RawVal::new(value as u64 as u128)
-    }
-}
-
-impl From<f32> for RawVal {
-    fn from(value: f32) -> RawVal {
-        RawVal::new(value.to_bits() as u128)
-    }
-}
-
-impl From<f64> for RawVal {
-    fn from(value: f64) -> RawVal {
-        RawVal::new(value.to_bits() as u128)
     }
 }

@@ -153,6 +153,82 @@ fn raw_values_cross_and_come_back() {
     assert_eq!(values[0].to_val(&mut store, ValType::FuncRef).unwrap_err().kind(), ErrorKind::Type);
 }
 
+/// More parameters and results than there are registers, of every type, in and out of a host function of raw values.
+#[test]
+fn host_functions_of_raw_values() {
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, 0u32);
+    let wat = r#"(module
+        (type $t (func (param i32 i64 f32 f64 externref funcref i32 i32 i32 i32)
+            (result funcref i32 f32 f64 i64 externref i32 i32 i32 i32 i32)))
+        (import "h" "f" (func $f (type $t))) (func (export "run") (type $t)
+            (call $f (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6)
+                (local.get 7) (local.get 8) (local.get 9))))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let ty = module.imports().next().unwrap().ty.func().unwrap().clone();
+    let host = |mut caller: Caller<'_, u32>, values: &mut [RawVal]| -> Result<()> {
+        *caller.data_mut() += 1;
+        assert_eq!(values.len(), 11);
+        let given: Vec<RawVal> = values.to_vec();
+        assert!((6..10).all(|i| given[i].i32() == i as i32 * 10) && given[10] == RawVal::default());
+        assert!(given[4].is_extern(&caller));
+        (values[0], values[1], values[2], values[3]) = (given[5], given[0], given[2], given[3]);
+        (values[4], values[5]) = (given[1], given[4]);
+        (6..11).for_each(|i| values[i] = RawVal::from(given[i.max(7) - 1].i32() + 1));
+        if given[0].i32() == 0 { Err(sphex::Error::msg("zero")) } else { Ok(()) }
+    };
+    let mut linker = Linker::new(&engine);
+    // SAFETY: references go back where they came from, in places of their types; the rest are numbers.
+    unsafe { linker.func_new_unchecked("h", "f", ty.clone(), host).unwrap() };
+    // SAFETY: as above.
+    let own = unsafe { Func::new_unchecked(&mut store, ty, host).unwrap() };
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let run = instance.get_func(&mut store, "run").unwrap();
+    let held = ExternRef::new("held");
+    for func in [run, own] {
+        let mut values: Vec<Val> = vec![(-7).into(), (1i64 << 40).into(), 1.5f32.into(), (-2.25f64).into()];
+        values.extend([held.clone().into(), run.into(), 60.into(), 70.into(), 80.into(), 90.into()]);
+        let results = func.call_values(&mut store, &values).unwrap();
+        assert_eq!(results[0].func_ref(), Some(Some(run)));
+        assert_eq!((results[1].i32(), results[2].f32()), (Some(-7), Some(1.5)));
+        assert_eq!((results[3].f64(), results[4].i64()), (Some(-2.25), Some(1 << 40)));
+        assert!(ExternRef::ptr_eq(results[5].extern_ref().unwrap().unwrap(), &held));
+        let rest: Vec<_> = results[6..].iter().map(|value| value.i32().unwrap()).collect();
+        assert_eq!(rest, [61, 61, 71, 81, 91]);
+        values[0] = 0.into();
+        assert_eq!(func.call_values(&mut store, &values).unwrap_err().to_string(), "zero");
+    }
+    assert_eq!(*store.data(), 4);
+}
+
+#[test]
+fn what_a_linker_lacks_is_made_by_its_type() {
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, ());
+    let wat = r#"(module
+        (import "h" "f" (func $f (param i32) (result i64 externref))) (import "h" "g" (global $g (mut f64)))
+        (import "h" "r" (global $r funcref)) (import "h" "m" (memory $m 2 3)) (import "h" "t" (table $t 5 externref))
+        (import "h" "own" (func $own (result i32)))
+        (func (export "run") (result i64 f64 i32 i32 i32 i32)
+            (drop (call $f (i32.const 1))) (global.get $g) (ref.is_null (global.get $r)) (memory.size)
+            (table.size $t) (call $own)))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("h", "own", || 42).unwrap();
+    linker.define_unknown_imports_as_defaults(&mut store, &module).unwrap();
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let run = instance.get_typed_func::<(), (i64, f64, i32, i32, i32, i32)>(&mut store, "run").unwrap();
+    assert_eq!(run.call(&mut store, ()).unwrap(), (0, 0.0, 1, 2, 5, 42));
+    // They are things like any other, of this store.
+    let memory = linker.get(&mut store, "h", "m").unwrap().into_memory().unwrap();
+    assert_eq!(memory.grow(&mut store, 1).unwrap(), 2);
+    let global = linker.get(&mut store, "h", "g").unwrap().into_global().unwrap();
+    global.set(&mut store, 1.5f64.into()).unwrap();
+    assert_eq!(run.call(&mut store, ()).unwrap(), (0, 1.5, 1, 3, 5, 42));
+    let error = linker.instantiate(&mut Store::new(&engine, ()), &module).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongStore);
+}
+
 #[test]
 fn linkers_list_and_rename() {
     let engine = Engine::default();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use sphex::jit::{Jit, Settings, parse};
 use sphex::{Config, Engine, Module, Profiler};
 
 const WAT: &str = r#"(module
@@ -17,10 +18,19 @@ fn load(profiler: Profiler, module: &[u8]) -> Module {
     Module::new(&Engine::new(&config).unwrap(), module).unwrap()
 }
 
+/// Compiled CLIF is made known as modules are.
+fn jit(profiler: Profiler) -> Jit {
+    let mut config = Config::new();
+    config.host.profiler = Some(profiler);
+    let text = "function %three() -> i32 system_v {\nblock0:\n    v0 = iconst.i32 3\n    return v0\n}";
+    Jit::with_engine(&Engine::new(&config).unwrap(), parse(text).unwrap(), &Settings::host()).unwrap()
+}
+
 #[test]
 fn the_map_names_functions() {
     let first = load(Profiler::PerfMap, WAT.as_bytes());
     let second = load(Profiler::PerfMap, b"(module (func $_ZN3foo3barEv))");
+    let jit = jit(Profiler::PerfMap);
     let path = format!("/tmp/perf-{}.map", std::process::id());
     let text = fs::read_to_string(&path).unwrap();
     fs::remove_file(&path).unwrap();
@@ -30,11 +40,15 @@ fn the_map_names_functions() {
         let mut number = || usize::from_str_radix(words.next().unwrap(), 16).unwrap();
         let (start, len) = (number(), number());
         let name = words.next().unwrap();
-        let text = if found.len() < 2 { first.text_range() } else { second.text_range() };
+        let text = match found.len() {
+            0 | 1 => first.text_range(),
+            2 => second.text_range(),
+            _ => start..start + jit.address(name).map_or(len, |(at, len)| at.addr() - start + len),
+        };
         assert!(len > 0 && text.start <= start && start + len <= text.end, "{line}");
         found.push(name);
     }
-    assert_eq!(found, ["add", "wasm[1]", "foo::bar()"]);
+    assert_eq!(found, ["add", "wasm[1]", "foo::bar()", "three", "trampoline of 0"]);
     // perf reads the map only for memory without a file behind it.
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let start = format!("{:x}-", first.text_range().start);

@@ -16,6 +16,7 @@ use sphex_artifact::vmctx::{HostCall, Image, VmHeader};
 use super::activation::{enter, raise};
 use super::image::{self, Cursor};
 use super::instance::null_bits;
+use super::raw::RawVal;
 use super::store::{HostEntry, Pending, StoreData, StoreInner, StorePtr, TRAP_PENDING};
 use crate::engine::{Engine, Signature};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ use crate::externref::ExternRef;
 use crate::func::Func;
 use crate::roots::Rooted;
 use crate::store::{AsContext, AsContextMut, Caller};
-use crate::value::{RawVal, Val};
+use crate::value::Val;
 
 /// A Rust type that is a wasm value: `i32 u32 i64 u64 f32 f64 Option<Func> Option<ExternRef> Option<Rooted>`.
 ///
@@ -353,7 +354,7 @@ impl HostFunc {
 /// # Safety
 ///
 /// The arguments are those of a [`HostCall`], and the store's data is a `T`.
-unsafe fn host_frame<T: 'static>(
+pub(super) unsafe fn host_frame<T: 'static>(
     env: *mut u8,
     caller: *mut VmHeader,
     body: impl FnOnce(&HostFunc, &mut StoreData<T>, Option<usize>) -> Result<()>,
@@ -551,7 +552,7 @@ pub(crate) fn untyped(store: StorePtr, index: usize, params: &[Val], results: &m
     // SAFETY: as above.
     let inner = unsafe { &mut *store.0.as_ptr() };
     for ((result, ty), value) in results.iter_mut().zip(&ty.results).zip(&values) {
-        *result = Val::from_bits(inner, *ty, value.bits);
+        *result = Val::from_bits(inner, *ty, value.bits());
     }
     Ok(())
 }
@@ -591,7 +592,7 @@ impl Func {
     /// The value is a function reference that wasm of this store, or [`Func::to_raw`] with this store, gave.
     pub unsafe fn from_raw(mut store: impl AsContextMut, raw: RawVal) -> Option<Func> {
         let mut store = store.as_context_mut();
-        Func::from_bits(store.inner_mut(), raw.bits as u64)
+        Func::from_bits(store.inner_mut(), raw.funcref() as u64)
     }
 
     /// The function as a raw function reference.

@@ -19,6 +19,7 @@ use sphex_artifact::sections::SectionId;
 use sphex_artifact::{ArtifactView, Description, Index};
 
 use super::debugger::{self, Registered};
+use super::profile;
 use super::sys::{Mapping, Protection, page_size};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -50,8 +51,13 @@ impl Code {
 
     /// Maps an artifact from a file.
     pub(crate) fn from_file(engine: &Engine, file: File, verify: bool) -> Result<Arc<Code>> {
+        let len = file.metadata().map_err(|error| Error::system("cannot map the artifact", error))?.len();
+        Code::from_file_start(engine, file, len, verify)
+    }
+
+    /// Maps an artifact from the first `len` bytes of a file, which has them.
+    fn from_file_start(engine: &Engine, file: File, len: u64, verify: bool) -> Result<Arc<Code>> {
         let system = |error| Error::system("cannot map the artifact", error);
-        let len = file.metadata().map_err(system)?.len();
         let len = usize::try_from(len).map_err(|_| system(io::ErrorKind::OutOfMemory.into()))?;
         let mapping = Mapping::file(file.as_fd(), len, Protection::Read).map_err(system)?;
         // SAFETY: the mapping has `len` bytes, which no one writes: the mapping is private, and who changes the file
@@ -127,6 +133,18 @@ impl Code {
         let text = self.index.section(SectionId::Text);
         let base = self.mapping.base() as usize;
         base + text.start..base + text.end
+    }
+
+    /// Tells unwinder, debugger and profiler of this code, as the engine's configuration asks.
+    pub(crate) fn make_known(&self, engine: &Engine) -> Result<()> {
+        let host = &engine.config().host;
+        if host.native_unwind {
+            self.register_unwind();
+        }
+        if host.native_debug {
+            self.register_debugger();
+        }
+        host.profiler.map_or(Ok(()), |profiler| profile::tell(self, profiler))
     }
 
     /// Puts the text on pages that no file is behind. For profilers, when the code has just been loaded: nobody runs it
@@ -302,6 +320,21 @@ impl Module {
     /// As [`Module::deserialize_file`].
     pub unsafe fn deserialize_open_file(engine: &Engine, file: File) -> Result<Module> {
         let code = Code::from_file(engine, file, engine.config().host.verify_artifacts)?;
+        Module::from_code(engine, code)
+    }
+
+    /// As [`Module::deserialize_open_file`], of the first `len` bytes of a file; what stands behind them is the caller's.
+    ///
+    /// # Safety
+    ///
+    /// As [`Module::deserialize_file`].
+    pub unsafe fn deserialize_open_file_start(engine: &Engine, file: File, len: u64) -> Result<Module> {
+        let found = file.metadata().map_err(|error| Error::system("cannot map the artifact", error))?.len();
+        if found < len {
+            let message = format!("expected an artifact of {len} bytes, found a file of {found}");
+            return Err(Error::new(ErrorKind::Artifact, message));
+        }
+        let code = Code::from_file_start(engine, file, len, engine.config().host.verify_artifacts)?;
         Module::from_code(engine, code)
     }
 }

@@ -33,6 +33,7 @@ mod lock;
 pub(crate) mod memory;
 pub(crate) mod pool;
 pub(crate) mod profile;
+pub(crate) mod raw;
 pub(crate) mod shelf;
 pub(crate) mod slot;
 pub(crate) mod stacks;

@@ -133,6 +133,10 @@ pub const METHODS: &[(&str, Run)] = &[
     ("InstancePre::instantiate_async", |t, s| now(t.pre.instantiate_async(s)).map(drop)),
     ("Linker::instantiate_async", |t, s| now(t.linker.instantiate_async(s, &t.importer)).map(drop)),
     ("Linker::define", |t, s| Linker::new(&t.engine).define(s, "a", "b", t.memory).map(drop)),
+    ("Linker::define_unknown_imports_as_defaults", |t, mut s| {
+        let mut linker = t.linker.clone();
+        linker.define_unknown_imports_as_defaults(&mut s, &t.importer)?.instantiate(s, &t.importer).map(drop)
+    }),
     ("Linker::definitions", |t, s| t.linker.definitions(s).map(drop)),
     ("Linker::get", |t, s| t.linker.get(s, "h", "memory").map(drop)),
     ("Linker::get_default", |t, s| t.linker.get_default(s, "start").map(drop)),

@@ -193,6 +193,12 @@ pub const ROWS: &[Row] = &[
         })?;
         now(func.call_async(&mut w.store, &[], &mut [0.into()]))
     }),
+    ("Func::new_unchecked", "an error of the host's", |w| {
+        let ty = FuncType::new([], [ValType::FuncRef]);
+        // SAFETY: it gives no result.
+        let func = unsafe { Func::new_unchecked(&mut w.store, ty, |_, _| Err(Error::msg("no such user"))) }?;
+        func.call(&mut w.store, &[], &mut [Val::FuncRef(None)])
+    }),
     ("Func::wrap", "an error of the host's", |w| {
         let func = Func::wrap(&mut w.store, || -> Result<()> { Err(Error::msg("no such user")) })?;
         func.call(&mut w.store, &[], &mut [])
@@ -276,6 +282,10 @@ pub const ROWS: &[Row] = &[
         let both = sphex::jit::parse(&format!("{CLIF}\n{CLIF}"))?;
         Jit::new(both, &sphex::jit::Settings::host()).map(drop)
     }),
+    ("Jit::with_engine", "two of one name", |w| {
+        let both = sphex::jit::parse(&format!("{CLIF}\n{CLIF}"))?;
+        Jit::with_engine(&w.engine, both, &sphex::jit::Settings::host()).map(drop)
+    }),
     ("jit::parse", "not CLIF", |_| sphex::jit::parse("function %f( {").map(drop)),
     ("Linker::alias", "undefined", |w| w.linker.alias("h", "x", "a", "b").map(drop)),
     ("Linker::alias", "defined twice", |w| w.linker.alias("h", "f", "h", "memory").map(drop)),
@@ -290,15 +300,28 @@ pub const ROWS: &[Row] = &[
     }),
     ("Linker::define_unknown_imports_as_defaults", "result of a module that is not of its type", |w| {
         let mut linker: Linker<()> = Linker::new(&w.engine);
-        linker.define_unknown_imports_as_defaults(&w.needy)?;
+        linker.define_unknown_imports_as_defaults(&mut w.store, &w.needy)?;
         let module = Module::new(&w.engine, r#"(module (import "h" "g" (func (result i32))))"#)?;
         linker.instantiate(&mut w.store, &module).map(drop)
+    }),
+    ("Linker::define_unknown_imports_as_defaults", "store of another engine", |w| {
+        let mut store = Store::new(&w.other, ());
+        w.linker.define_unknown_imports_as_defaults(&mut store, &w.needy).map(drop)
+    }),
+    ("Linker::define_unknown_imports_as_defaults", "larger than the store's limit", |w| {
+        let module = Module::new(&w.engine, r#"(module (import "h" "large" (memory 2)))"#)?;
+        let mut store = w.limited(|limits| limits.memory_size(1 << 16));
+        w.linker.define_unknown_imports_as_defaults(&mut store, &module).map(drop)
     }),
     ("Linker::func_new", "defined twice", |w| {
         w.linker.func_new("h", "f", FuncType::default(), |_, _, _| Ok(())).map(drop)
     }),
     ("Linker::func_new_async", "defined twice", |w| {
         w.linker.func_new_async("h", "f", FuncType::default(), |_, _, _| Box::new(async { Ok(()) })).map(drop)
+    }),
+    ("Linker::func_new_unchecked", "defined twice", |w| {
+        // SAFETY: it has no results.
+        unsafe { w.linker.func_new_unchecked("h", "f", FuncType::default(), |_, _| Ok(())) }.map(drop)
     }),
     ("Linker::func_wrap", "defined twice", |w| w.linker.func_wrap("h", "f", || ()).map(drop)),
     ("Linker::func_wrap_async", "defined twice", |w| {
@@ -386,6 +409,22 @@ pub const ROWS: &[Row] = &[
         let file = Scratch::new("empty", b"")?;
         // SAFETY: as above.
         unsafe { Module::deserialize_open_file(&w.engine, std::fs::File::open(&file.0)?) }.map(drop)
+    }),
+    ("Module::deserialize_open_file_start", "more than there is", |w| {
+        let file = Scratch::new("short", b"short")?;
+        // SAFETY: as above.
+        unsafe { Module::deserialize_open_file_start(&w.engine, std::fs::File::open(&file.0)?, 6) }.map(drop)
+    }),
+    ("Module::deserialize_open_file_start", "only a part of it", |w| {
+        let bytes = w.module.serialize();
+        let file = Scratch::new("part", &bytes)?;
+        let len = bytes.len() as u64 - 4096;
+        // SAFETY: as above.
+        unsafe { Module::deserialize_open_file_start(&w.engine, std::fs::File::open(&file.0)?, len) }
+            .map(drop)
+            .map_err(|error| {
+                Error::new(error.kind(), error.to_string().split(": ").next().unwrap_or_default())
+            })
     }),
     ("Module::from_binary", "text", |w| Module::from_binary(&w.engine, b"(module)").map(drop)),
     ("Module::from_file", "no such file", |w| Module::from_file(&w.engine, "/nowhere/x.wasm").map(drop)),
