@@ -12,6 +12,8 @@
 //!   leaves half is found when it is loaded: an artifact's two hashes cover each of its bytes, and both are compared
 //!   each time. A bad entry is deleted, and the module compiled again.
 //! - **K4.** No run fails because of the cache. Why it was of no use is told under `SPHEX_LOG`, else nothing is said.
+//! - **K5.** An entry is the artifact and behind it the key, 32 bytes: one that was copied or renamed to another key's name
+//!   is a bad entry.
 
 mod command;
 mod folder;
@@ -23,6 +25,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -30,7 +33,7 @@ use sphex::{Config, Engine, ErrorKind, Module};
 use sphex_artifact::{BuildId, CpuFeatures, Target};
 
 pub use command::execute;
-use folder::{Folders, Refusal};
+use folder::{Entry, Folders, Refusal};
 
 use crate::options::{Options, bytes_of};
 use crate::os;
@@ -44,7 +47,9 @@ const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 
 /// What an entry is found by: a hash of everything that decides what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key([u8; 32]);
+pub struct Key([u8; KEY_BYTES]);
+
+const KEY_BYTES: usize = 32;
 
 impl Key {
     /// The key of a module, compiled by this program on this machine with this configuration.
@@ -118,8 +123,16 @@ impl Cache {
                 return None;
             }
         };
+        let len = match artifact_len(&entry, key) {
+            Ok(len) => len,
+            Err(refusal) => {
+                self.say(&Refusal(format!("entry {name}: {refusal}")));
+                folder::remove(&folders.own, &name);
+                return None;
+            }
+        };
         touch(&entry.file, entry.used);
-        match os::deserialize_open(engine, entry.file) {
+        match os::deserialize_entry(engine, entry.file, len) {
             Ok(module) => Some(module),
             Err(error) => {
                 self.say(&format!("entry {name}: {error}"));
@@ -134,12 +147,13 @@ impl Cache {
 
     /// Puts an artifact under a key, if that can be done.
     fn store(&self, key: &Key, artifact: &[u8]) {
-        if artifact.len() as u64 > self.limit {
+        let bytes = (artifact.len() + KEY_BYTES) as u64;
+        if bytes > self.limit {
             return;
         }
         let Some(folders) = self.said(Folders::create()) else { return };
-        if self.said(write(&folders.own, &key.to_string(), artifact)).is_some() {
-            sweep::after_store(&folders, self.limit, artifact.len() as u64);
+        if self.said(write(&folders.own, key, artifact)).is_some() {
+            sweep::after_store(&folders, self.limit, bytes);
         }
     }
 
@@ -154,12 +168,24 @@ impl Cache {
     }
 }
 
+/// How much of an entry is the artifact, if the key behind it is this one: K5.
+fn artifact_len(entry: &Entry, key: &Key) -> Result<u64, Refusal> {
+    let len = entry.bytes.checked_sub(KEY_BYTES as u64).ok_or_else(|| Refusal("cut".to_owned()))?;
+    let mut found = [0; KEY_BYTES];
+    entry.file.read_exact_at(&mut found, len).map_err(|error| Refusal(error.to_string()))?;
+    if found == key.0 {
+        Ok(len)
+    } else {
+        Err(Refusal("holds what another key stands for, or is cut".to_owned()))
+    }
+}
+
 /// Writes an entry: K2.
-fn write(folder: &OwnedFd, name: &str, artifact: &[u8]) -> Result<(), Refusal> {
+fn write(folder: &OwnedFd, key: &Key, artifact: &[u8]) -> Result<(), Refusal> {
     let refuse = |error: std::io::Error| Refusal(format!("cannot write an entry: {error}"));
     // Beyond this no write goes: better not to begin.
     let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if most.is_some_and(|most| (artifact.len() as u64) > most) {
+    if most.is_some_and(|most| ((artifact.len() + KEY_BYTES) as u64) > most) {
         return Err(refuse(rustix::io::Errno::FBIG.into()));
     }
     let temporary = sweep::temporary_name();
@@ -168,8 +194,8 @@ fn write(folder: &OwnedFd, name: &str, artifact: &[u8]) -> Result<(), Refusal> {
     let mut file = File::from(file.map_err(|errno| refuse(errno.into()))?);
     // The lock says that the writer lives. Where there are no locks a sweep goes by age.
     let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-    let renamed = |()| rustix::fs::renameat(folder, &temporary, folder, name).map_err(Into::into);
-    let written = file.write_all(artifact).and_then(renamed);
+    let renamed = |()| rustix::fs::renameat(folder, &temporary, folder, key.to_string()).map_err(Into::into);
+    let written = file.write_all(artifact).and_then(|()| file.write_all(&key.0)).and_then(renamed);
     written.map_err(|error| {
         let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
         refuse(error)

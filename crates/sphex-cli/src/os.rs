@@ -29,12 +29,12 @@ pub fn deserialize_file(engine: &Engine, file: &Path) -> sphex::Result<Module> {
     unsafe { Module::deserialize_file(engine, file) }
 }
 
-/// Maps an entry of the cache.
+/// Maps an entry of the cache, whose first `len` bytes are the artifact.
 #[cfg(feature = "compiler")]
-pub fn deserialize_open(engine: &Engine, entry: std::fs::File) -> sphex::Result<Module> {
+pub fn deserialize_entry(engine: &Engine, entry: std::fs::File, len: u64) -> sphex::Result<Module> {
     // SAFETY: only this user can have written the file (K1 of `cache`), and this user's runs of this very program write
     // only what their compiler made; none of them changes an entry after it has its name.
-    unsafe { Module::deserialize_open_file(engine, entry) }
+    unsafe { Module::deserialize_open_file_start(engine, entry, len) }
 }
 
 /// Calls a function of a CLIF file.

@@ -68,8 +68,8 @@ impl Home {
             ended.stderr
         );
         // And silence where nobody asks.
-        let ended = run(self.sphex(&["hello.wat"]).env_remove("SPHEX_LOG"));
-        assert_eq!(told(&ended), (0, "hello\n", ""));
+        let silent = run(self.sphex(&["hello.wat"]).env_remove("SPHEX_LOG"));
+        assert_eq!(told(&silent), (0, "hello\n", ""));
         ended.stderr
     }
 
@@ -109,8 +109,17 @@ impl Home {
     /// The only entry, replaced by `other`: who uses it says so.
     fn poisoned(&self) -> PathBuf {
         let entry = self.entry();
-        fs::write(&entry, self.other()).expect("an entry");
+        self.poison(&entry);
         entry
+    }
+
+    /// Puts `other` there, and behind it the key that the entry's name says.
+    fn poison(&self, entry: &Path) {
+        let name = entry.file_name().and_then(|name| name.to_str()).expect("a name");
+        let key =
+            (0..name.len()).step_by(2).map(|at| u8::from_str_radix(&name[at..at + 2], 16).expect("a key"));
+        let bytes: Vec<u8> = self.other().into_iter().chain(key).collect();
+        fs::write(entry, bytes).expect("an entry");
     }
 }
 
@@ -156,7 +165,7 @@ fn the_second_run_uses_what_the_first_compiled() {
     home.says("hello", "hello\n");
     let after = fs::metadata(&entry).expect("an entry");
     assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
-    fs::write(&entry, home.other()).expect("an entry");
+    home.poison(&entry);
     home.says("hello", "other\n");
 }
 
@@ -328,7 +337,7 @@ fn damaged_entries_are_compiled_again() {
     for len in [0, 1, 63, 64, 4095, 4096, good.len() / 2, good.len() - 1] {
         damaged(&good[..len], &format_args!("cut to {len}"));
     }
-    for at in (0..good.len()).step_by(good.len() / 61) {
+    for at in (0..good.len()).step_by(good.len() / 61).chain([good.len() - 32, good.len() - 1]) {
         let mut bytes = good.clone();
         bytes[at] ^= 0x10;
         damaged(&bytes, &format_args!("flipped at {at}"));
@@ -336,6 +345,24 @@ fn damaged_entries_are_compiled_again() {
     damaged(&[good.as_slice(), b"more"].concat(), &"longer");
     damaged(&vec![0; good.len()], &"zeros, as after a crash of the machine");
     home.says("hello", "hello\n");
+}
+
+#[test]
+fn an_entry_by_another_name_is_not_used() {
+    let home = Home::new();
+    let entry = home.entry();
+    let good = fs::read(&entry).expect("an entry");
+    home.program("other");
+    home.says("other", "other\n");
+    let other = home.entries().into_iter().find(|path| *path != entry).expect("a second entry");
+    fs::rename(&other, &entry).expect("it moves");
+    let said = home.complains();
+    assert!(said.contains(": holds what another key stands for, or is cut\n"), "{said}");
+    assert!(fs::read(&entry).expect("an entry") == good, "compiled again");
+    // Nor a bare artifact, however good.
+    fs::write(&entry, home.other()).expect("an entry");
+    home.complains();
+    assert!(fs::read(&entry).expect("an entry") == good, "compiled again");
 }
 
 #[test]
@@ -377,7 +404,7 @@ fn links_are_not_followed() {
     home.says("hello", "hello\n");
 
     // Nor is a folder of the build that is a link.
-    fs::write(&entry, home.other()).expect("an entry");
+    home.poison(&entry);
     let (build, moved) = (home.build(), home.path("moved"));
     fs::rename(&build, &moved).expect("it moves");
     symlink(&moved, &build).expect("a link");
@@ -477,7 +504,7 @@ fn a_cache_that_cannot_be_written() {
     mode(&cache, 0o700);
     as_nobody("warn").expect("it runs");
     let entry = home.entries()[0].clone();
-    fs::write(&entry, home.other()).expect("an entry");
+    home.poison(&entry);
     mode(&home.build(), 0o500);
     let output = as_nobody("warn").expect("it runs");
     assert_eq!((&*output.stdout, &*output.stderr), (&b"other\n"[..], &b""[..]));

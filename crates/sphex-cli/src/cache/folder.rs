@@ -41,6 +41,8 @@ pub struct Entry {
     pub file: File,
     /// When it was last used, give or take an hour.
     pub used: SystemTime,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// Where caches are: an absolute `$XDG_CACHE_HOME`, else `~/.cache`; `None` if there is no home either.
@@ -128,7 +130,7 @@ pub fn open_entry(folder: &OwnedFd, name: &str) -> Result<Option<Entry>, Refusal
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(refuse(&"not an ordinary file"));
     }
-    Ok(Some(Entry { file: File::from(file), used: used(&stat) }))
+    Ok(Some(Entry { file: File::from(file), used: used(&stat), bytes: stat.st_size as u64 }))
 }
 
 /// Takes an entry away, whatever it is (but for a folder).
