@@ -93,7 +93,7 @@ pub fn with_hint(message: impl Into<String>, hint: Option<String>) -> String {
 
 /// A limit of the process that an error's number names.
 pub fn limit_of_the_process(message: &str) -> Option<&'static str> {
-    if message.contains(" may help") {
+    if message.contains(" may help") || message.contains("RLIMIT_") {
         return None;
     }
     [

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context;
-use sphex::{ErrorKind, Instance, Linker, Module, Profiler, Store, Trap};
+use sphex::{AsContextMut, ErrorKind, Instance, Linker, Module, Profiler, Store, Trap};
 use sphex_wasi::preview1::{self, Stop};
 use sphex_wasi::{WasiCtx, WasiCtxBuilder};
 
@@ -49,6 +49,8 @@ pub fn execute(run: &Run) -> Result {
     }
     let mut program = Program { linker: Linker::new(&engine), has_wasi: false, given: &[] };
     os::watch(store.interrupt_handle()).context("cannot handle signals")?;
+    // Made now: once the guest runs, a descriptor that is missing would show as an error of its write to a pipe.
+    store.as_context_mut().interruption().event().map_err(failure)?;
     if let Some(timeout) = options.timeout {
         store.set_timeout(timeout).map_err(failure)?;
     }

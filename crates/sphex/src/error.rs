@@ -6,6 +6,7 @@ use std::fmt;
 use sphex_artifact::Trap;
 
 use crate::backtrace::Backtrace;
+use crate::vm::sys::room;
 
 /// A result whose error is an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -130,7 +131,8 @@ impl Error {
     }
 
     pub(crate) fn system(what: &str, source: std::io::Error) -> Error {
-        Error::with_source(ErrorKind::System, format!("{what}: {source}"), source)
+        let why = room::no_descriptors(&source).map_or(String::new(), |why| format!("; {why}"));
+        Error::with_source(ErrorKind::System, format!("{what}: {source}{why}"), source)
     }
 
     /// Says what was being done, in front of the message.

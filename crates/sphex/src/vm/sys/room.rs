@@ -1,4 +1,4 @@
-//! Why the system gives no more memory, in words that help.
+//! Why the system gives no more memory or descriptors, in words that help.
 
 use std::io;
 
@@ -9,6 +9,20 @@ pub(crate) fn explain(error: &io::Error, wanted: u64) -> Option<String> {
         return None;
     }
     mappings().or_else(|| address_space(wanted))
+}
+
+/// Says which limit there is where the system had no descriptor left.
+pub(crate) fn no_descriptors(error: &io::Error) -> Option<String> {
+    match rustix::io::Errno::from_io_error(error)? {
+        rustix::io::Errno::MFILE => {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+            Some(format!("the process may have {limit} descriptors (RLIMIT_NOFILE, `ulimit -n`)"))
+        }
+        rustix::io::Errno::NFILE => {
+            Some("the machine has as many files open as it may (fs.file-max)".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The kernel counts a process's mappings; a new one may split an old one into three.

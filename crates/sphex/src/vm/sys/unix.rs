@@ -250,7 +250,7 @@ pub(crate) fn stack_low() -> io::Result<usize> {
     if known != 0 {
         return Ok(known);
     }
-    let low = query_stack_low()?;
+    let low = query_stack_low().or_else(|error| first_thread_low().ok_or(error))?;
     STACK_LOW.with(|cell| cell.set(low));
     Ok(low)
 }
@@ -281,6 +281,29 @@ fn query_stack_low() -> io::Result<usize> {
     }
     // glibc counts the guard as part of the stack of a thread that it made; leave it out in any case.
     Ok(low as usize + guard)
+}
+
+/// The same of the process's first thread, whose stack glibc looks up in `/proc/self/maps`: a process that has no descriptor
+/// left, or no `/proc`, finds it here. The kernel puts the program's name at the top; below that the stack may grow to its
+/// limit. What the limit was raised to since the start may be taken by mappings, so that much of it is not believed.
+#[cfg(target_os = "linux")]
+fn first_thread_low() -> Option<usize> {
+    const MOST: u64 = 8 << 20;
+    if rustix::thread::gettid() != rustix::process::getpid() {
+        return None;
+    }
+    // SAFETY: reads what the kernel gave the process at its start.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
+    let top = name.checked_next_multiple_of(page_size())?;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    let low = top.checked_sub(limit.unwrap_or(MOST).min(MOST) as usize)?;
+    let here = 0u8;
+    (low..top).contains(&(&raw const here).addr()).then_some(low)
+}
+
+#[cfg(target_os = "macos")]
+fn first_thread_low() -> Option<usize> {
+    None
 }
 
 #[cfg(target_os = "macos")]
