@@ -13,16 +13,19 @@ use crate::vm::store::StoreInner;
 /// What an embedder attaches to a function, table, memory, global or instance.
 type Info = Box<dyn Any + Send + Sync>;
 
-/// The slots in use, by kind of thing and index.
+/// Kind of thing, and index.
+type Key = (u8, usize);
+
+/// The slots in use.
 #[derive(Debug, Default)]
-pub(crate) struct HostInfo(FxHashMap<(u8, usize), Info>);
+pub(crate) struct HostInfo(FxHashMap<Key, Info>);
 
 impl HostInfo {
-    fn get(&self, key: (u8, usize)) -> Option<&(dyn Any + Send + Sync)> {
+    fn get(&self, key: Key) -> Option<&(dyn Any + Send + Sync)> {
         self.0.get(&key).map(|info| &**info)
     }
 
-    fn set(&mut self, key: (u8, usize), info: Option<Info>) -> Option<Info> {
+    fn set(&mut self, key: Key, info: Option<Info>) -> Option<Info> {
         match info {
             Some(info) => self.0.insert(key, info),
             None => self.0.remove(&key),
@@ -30,8 +33,28 @@ impl HostInfo {
     }
 }
 
+/// What is attached to a thing, whose slot `key` finds.
+fn info<'a, T: 'static>(
+    store: impl Into<StoreContext<'a, T>>,
+    key: impl FnOnce(&StoreInner) -> Result<Key>,
+) -> Result<Option<&'a (dyn Any + Send + Sync)>> {
+    let inner = store.into().inner();
+    Ok(inner.host_info.get(key(inner)?))
+}
+
+/// Attaches a value to a thing, or takes it away.
+fn set_info(
+    mut store: impl AsContextMut,
+    key: impl FnOnce(&StoreInner) -> Result<Key>,
+    info: Option<Info>,
+) -> Result<Option<Info>> {
+    let mut store = store.as_context_mut();
+    let key = key(store.inner())?;
+    Ok(store.inner_mut().host_info.set(key, info))
+}
+
 impl Extern {
-    fn info_key(&self, inner: &StoreInner) -> Result<(u8, usize)> {
+    fn info_key(&self, inner: &StoreInner) -> Result<Key> {
         let kind = match self {
             Extern::Func(_) => 0,
             Extern::Table(_) => 1,
@@ -46,24 +69,21 @@ impl Extern {
         &self,
         store: impl Into<StoreContext<'a, T>>,
     ) -> Result<Option<&'a (dyn Any + Send + Sync)>> {
-        let inner = store.into().inner();
-        Ok(inner.host_info.get(self.info_key(inner)?))
+        info(store, |inner| self.info_key(inner))
     }
 
     /// Attaches a value, or takes it away; gives what was attached before. It is dropped with the store.
     pub fn set_host_info(
         &self,
-        mut store: impl AsContextMut,
+        store: impl AsContextMut,
         info: Option<Box<dyn Any + Send + Sync>>,
     ) -> Result<Option<Box<dyn Any + Send + Sync>>> {
-        let mut store = store.as_context_mut();
-        let key = self.info_key(store.inner())?;
-        Ok(store.inner_mut().host_info.set(key, info))
+        set_info(store, |inner| self.info_key(inner), info)
     }
 }
 
 impl Instance {
-    fn info_key(&self, inner: &StoreInner) -> Result<(u8, usize)> {
+    fn info_key(&self, inner: &StoreInner) -> Result<Key> {
         Ok((4, self.0.check(inner)?))
     }
 
@@ -72,18 +92,15 @@ impl Instance {
         &self,
         store: impl Into<StoreContext<'a, T>>,
     ) -> Result<Option<&'a (dyn Any + Send + Sync)>> {
-        let inner = store.into().inner();
-        Ok(inner.host_info.get(self.info_key(inner)?))
+        info(store, |inner| self.info_key(inner))
     }
 
     /// Attaches a value, or takes it away; gives what was attached before. It is dropped with the store.
     pub fn set_host_info(
         &self,
-        mut store: impl AsContextMut,
+        store: impl AsContextMut,
         info: Option<Box<dyn Any + Send + Sync>>,
     ) -> Result<Option<Box<dyn Any + Send + Sync>>> {
-        let mut store = store.as_context_mut();
-        let key = self.info_key(store.inner())?;
-        Ok(store.inner_mut().host_info.set(key, info))
+        set_info(store, |inner| self.info_key(inner), info)
     }
 }

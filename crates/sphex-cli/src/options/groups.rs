@@ -129,9 +129,6 @@ impl Default for Options {
     }
 }
 
-/// A value that was parsed, put where it belongs; `None` if it is no such value.
-type Set = fn(&mut Options, Option<&str>) -> Option<()>;
-
 /// An option of a group.
 struct Row {
     group: char,
@@ -142,139 +139,106 @@ struct Row {
     set: Set,
 }
 
-const fn row(group: char, name: &'static str, value: &'static str, help: &'static str, set: Set) -> Row {
-    Row { group, name, value, help, set }
+use Set::{Flag, Large, Other, Small};
+
+/// How a value is parsed, and where it goes.
+enum Set {
+    /// A switch.
+    Flag(fn(&mut Options) -> &mut bool),
+    /// A number.
+    Large(fn(&mut Options) -> &mut Option<u64>),
+    /// A number that fits this machine.
+    Small(fn(&mut Options) -> &mut Option<usize>),
+    /// Anything else; `None` if it is no such value.
+    Other(fn(&mut Options, Option<&str>) -> Option<()>),
 }
 
-/// Every option there is, by group and name.
-const ROWS: &[Row] = &[
-    row(
-        'C',
-        "cache",
-        "y|n",
-        "keep what was compiled for the next run (default y; SPHEX_CACHE=n: n)",
-        |o, v| {
-            o.cache = Some(switch(v)?);
-            Some(())
-        },
-    ),
-    row(
-        'C',
-        "explicit-checks",
-        "y|n",
-        "compare addresses with the memory's length even where a fault would do",
-        |o, v| flag(&mut o.explicit_checks, v),
-    ),
-    row('C', "interruption", "y|n", "loops look for an interruption (default y)", |o, v| {
-        flag(&mut o.interruption, v)
-    }),
-    row(
-        'C',
-        "nan-canonicalization",
-        "y|n",
-        "make every NaN that arithmetic gives the canonical one",
-        |o, v| {
+impl Row {
+    /// Takes the option's value; `None` if it is no such value.
+    fn take(&self, options: &mut Options, value: Option<&str>) -> Option<()> {
+        match self.set {
+            Set::Flag(place) => *place(options) = switch(value)?,
+            Set::Large(place) => *place(options) = Some(number(value?)?),
+            Set::Small(place) => *place(options) = Some(whole(value)?),
+            Set::Other(set) => set(options, value)?,
+        }
+        Some(())
+    }
+}
+
+/// A number that fits this machine.
+fn whole(value: Option<&str>) -> Option<usize> {
+    usize::try_from(number(value?)?).ok()
+}
+
+fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
+    *place = value?;
+    Some(())
+}
+
+macro_rules! rows {
+    ($($group:literal $name:literal $value:literal $help:literal $set:expr;)+) => {
+        /// Every option there is, by group and name.
+        const ROWS: &[Row] = &[
+            $(Row { group: $group, name: $name, value: $value, help: $help, set: $set }),+
+        ];
+    };
+}
+
+rows! {
+    'C' "cache" "y|n" "keep what was compiled for the next run (default y; SPHEX_CACHE=n: n)"
+        Other(|o, v| put(&mut o.cache, switch(v).map(Some)));
+    'C' "explicit-checks" "y|n" "compare addresses with the memory's length even where a fault would do"
+        Flag(|o| &mut o.explicit_checks);
+    'C' "interruption" "y|n" "loops look for an interruption (default y)" Flag(|o| &mut o.interruption);
+    'C' "nan-canonicalization" "y|n" "make every NaN that arithmetic gives the canonical one" Other(|o, v| {
             let value = if switch(v)? { "true" } else { "false" };
             o.settings.push(("enable_nan_canonicalization".to_owned(), Some(value.to_owned())));
             Some(())
-        },
-    ),
-    row('C', "parallel-compilation", "y|n", "compile on all processors (default y)", |o, v| {
-        o.threads = if switch(v)? { None } else { Some(1) };
-        Some(())
-    }),
-    row('C', "spectre", "y|n", "mask indices where the processor only speculates (default y)", |o, v| {
-        flag(&mut o.spectre, v)
-    }),
-    row('C', "threads", "N", "compile on so many threads (default: one a processor)", |o, v| {
-        small(&mut o.threads, v).filter(|()| o.threads != Some(0))
-    }),
-    row(
-        'D',
-        "debug-info",
-        "y|n",
-        "keep the module's debug information for backtraces (default y)",
-        |o, v| flag(&mut o.debug_info, v),
-    ),
-    row('D', "native-debug", "y|n", "make functions and unwind tables known to gdb", |o, v| {
-        flag(&mut o.native_debug, v)
-    }),
-    row('D', "native-unwind", "y|n", "make unwind tables known to the platform's unwinder", |o, v| {
-        flag(&mut o.native_unwind, v)
-    }),
-    row('O', "inlining", "y|n", "copy small leaf functions into their callers (default y)", |o, v| {
-        flag(&mut o.inlining, v)
-    }),
-    row(
-        'O',
-        "memory-guard-size",
-        "BYTES",
-        "address space behind each memory that faults (default 32M)",
-        |o, v| large(&mut o.memory_guard, v),
-    ),
-    row(
-        'O',
-        "memory-reservation",
-        "BYTES",
-        "address space for each memory (default 4G; less: checks)",
-        |o, v| large(&mut o.memory_reservation, v),
-    ),
-    row('O', "opt-level", "0|1|2|s", "0: as directly as possible; others: optimize (default 2)", |o, v| {
-        o.optimize = match v? {
-            "0" => false,
-            "1" | "2" | "s" => true,
-            _ => return None,
-        };
-        Some(())
-    }),
-    row('O', "pooling-allocator", "y|n", "take instances and memories out of a pool of slots", |o, v| {
-        flag(&mut o.pooling, v)
-    }),
-    row('S', "inherit-env", "y|n", "give the guest all environment variables of this process", |o, v| {
-        flag(&mut o.inherit_env, v)
-    }),
-    row('S', "inherit-stderr", "y|n", "give the guest standard error (default y)", |o, v| {
-        flag(&mut o.inherit[2], v)
-    }),
-    row('S', "inherit-stdin", "y|n", "give the guest standard input (default y)", |o, v| {
-        flag(&mut o.inherit[0], v)
-    }),
-    row('S', "inherit-stdout", "y|n", "give the guest standard output (default y)", |o, v| {
-        flag(&mut o.inherit[1], v)
-    }),
-    row('W', "fuel", "N", "trap after so many entries of functions and turns of loops", |o, v| {
-        large(&mut o.fuel, v).filter(|()| o.fuel <= Some(i64::MAX as u64))
-    }),
-    row('W', "max-descriptors", "N", "most descriptors that the guest may have open (default 1M)", |o, v| {
-        small(&mut o.max_descriptors, v)
-    }),
-    row(
-        'W',
-        "max-hostcall-size",
-        "BYTES",
-        "most bytes that the host moves in one call of the guest's (default 128M)",
-        |o, v| small(&mut o.max_hostcall, v),
-    ),
-    row('W', "max-instances", "N", "most instances", |o, v| small(&mut o.max_instances, v)),
-    row('W', "max-memories", "N", "most memories", |o, v| small(&mut o.max_memories, v)),
-    row('W', "max-memory-size", "BYTES", "most bytes that each memory may have", |o, v| {
-        large(&mut o.max_memory, v)
-    }),
-    row('W', "max-table-elements", "N", "most elements that each table may have", |o, v| {
-        large(&mut o.max_elements, v)
-    }),
-    row('W', "max-tables", "N", "most tables", |o, v| small(&mut o.max_tables, v)),
-    row('W', "max-wasm-stack", "BYTES", "stack that wasm may use (default 1M)", |o, v| {
-        small(&mut o.max_wasm_stack, v).filter(|()| o.max_wasm_stack != Some(0))
-    }),
-    row('W', "timeout", "TIME", "stop the guest after this time: 10s, 500ms, 2m", |o, v| {
-        o.timeout = Some(duration(v?)?);
-        Some(())
-    }),
-    row('W', "trap-on-grow-failure", "y|n", "growing beyond a limit is a trap instead of -1", |o, v| {
-        flag(&mut o.trap_on_grow_failure, v)
-    }),
-];
+        });
+    'C' "parallel-compilation" "y|n" "compile on all processors (default y)"
+        Other(|o, v| put(&mut o.threads, switch(v).map(|on| (!on).then_some(1))));
+    'C' "spectre" "y|n" "mask indices where the processor only speculates (default y)" Flag(|o| &mut o.spectre);
+    'C' "threads" "N" "compile on so many threads (default: one a processor)"
+        Other(|o, v| put(&mut o.threads, whole(v).filter(|n| *n > 0).map(Some)));
+    'D' "debug-info" "y|n" "keep the module's debug information for backtraces (default y)"
+        Flag(|o| &mut o.debug_info);
+    'D' "native-debug" "y|n" "make functions and unwind tables known to gdb" Flag(|o| &mut o.native_debug);
+    'D' "native-unwind" "y|n" "make unwind tables known to the platform's unwinder" Flag(|o| &mut o.native_unwind);
+    'O' "inlining" "y|n" "copy small leaf functions into their callers (default y)" Flag(|o| &mut o.inlining);
+    'O' "memory-guard-size" "BYTES" "address space behind each memory that faults (default 32M)"
+        Large(|o| &mut o.memory_guard);
+    'O' "memory-reservation" "BYTES" "address space for each memory (default 4G; less: checks)"
+        Large(|o| &mut o.memory_reservation);
+    'O' "opt-level" "0|1|2|s" "0: as directly as possible; others: optimize (default 2)"
+        Other(|o, v| put(&mut o.optimize, match v? {
+            "0" => Some(false),
+            "1" | "2" | "s" => Some(true),
+            _ => None,
+        }));
+    'O' "pooling-allocator" "y|n" "take instances and memories out of a pool of slots" Flag(|o| &mut o.pooling);
+    'S' "inherit-env" "y|n" "give the guest all environment variables of this process" Flag(|o| &mut o.inherit_env);
+    'S' "inherit-stderr" "y|n" "give the guest standard error (default y)" Flag(|o| &mut o.inherit[2]);
+    'S' "inherit-stdin" "y|n" "give the guest standard input (default y)" Flag(|o| &mut o.inherit[0]);
+    'S' "inherit-stdout" "y|n" "give the guest standard output (default y)" Flag(|o| &mut o.inherit[1]);
+    'W' "fuel" "N" "trap after so many entries of functions and turns of loops"
+        Other(|o, v| put(&mut o.fuel, number(v?).filter(|n| *n <= i64::MAX as u64).map(Some)));
+    'W' "max-descriptors" "N" "most descriptors that the guest may have open (default 1M)"
+        Small(|o| &mut o.max_descriptors);
+    'W' "max-hostcall-size" "BYTES" "most bytes that the host moves in one call of the guest's (default 128M)"
+        Small(|o| &mut o.max_hostcall);
+    'W' "max-instances" "N" "most instances" Small(|o| &mut o.max_instances);
+    'W' "max-memories" "N" "most memories" Small(|o| &mut o.max_memories);
+    'W' "max-memory-size" "BYTES" "most bytes that each memory may have" Large(|o| &mut o.max_memory);
+    'W' "max-table-elements" "N" "most elements that each table may have" Large(|o| &mut o.max_elements);
+    'W' "max-tables" "N" "most tables" Small(|o| &mut o.max_tables);
+    'W' "max-wasm-stack" "BYTES" "stack that wasm may use (default 1M)"
+        Other(|o, v| put(&mut o.max_wasm_stack, whole(v).filter(|n| *n > 0).map(Some)));
+    'W' "timeout" "TIME" "stop the guest after this time: 10s, 500ms, 2m"
+        Other(|o, v| put(&mut o.timeout, duration(v?).map(Some)));
+    'W' "trap-on-grow-failure" "y|n" "growing beyond a limit is a trap instead of -1"
+        Flag(|o| &mut o.trap_on_grow_failure);
+}
 
 /// Proposals that -W switches, by the names that they have in their repositories.
 pub const PROPOSALS: &[&str] = &[
@@ -309,21 +273,6 @@ impl Options {
         self.settings.push((format!("wasm-{known}"), Some(on.to_string())));
         Some(())
     }
-}
-
-fn flag(place: &mut bool, value: Option<&str>) -> Option<()> {
-    *place = switch(value)?;
-    Some(())
-}
-
-fn large(place: &mut Option<u64>, value: Option<&str>) -> Option<()> {
-    *place = Some(number(value?)?);
-    Some(())
-}
-
-fn small(place: &mut Option<usize>, value: Option<&str>) -> Option<()> {
-    *place = Some(usize::try_from(number(value?)?).ok()?);
-    Some(())
 }
 
 impl Groups {
@@ -362,7 +311,7 @@ fn set(options: &mut Options, group: char, text: &str) -> std::result::Result<()
     // Other tools write underscores.
     let dashed = name.replace('_', "-");
     if let Some(row) = ROWS.iter().find(|row| row.group == group && row.name == dashed) {
-        return (row.set)(options, value).ok_or_else(|| wrong(row.value));
+        return row.take(options, value).ok_or_else(|| wrong(row.value));
     }
     if !switches(group).iter().any(|known| known.replace('_', "-") == dashed) {
         let hint = match elsewhere(&dashed) {
