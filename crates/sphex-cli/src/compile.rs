@@ -40,8 +40,12 @@ fn default_output(file: &Path) -> PathBuf {
     Path::new(name).with_extension("cwasm")
 }
 
-/// Writes beside the file first, so that no one ever sees half an artifact under its name.
+/// Writes beside the file first, so that no one ever sees half an artifact under its name. A device or a pipe is written to
+/// as it is.
 fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if fs::metadata(output).is_ok_and(|found| !found.is_file()) {
+        return fs::write(output, bytes);
+    }
     let mut name = output.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = output.with_file_name(name);

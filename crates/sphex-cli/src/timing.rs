@@ -104,10 +104,11 @@ impl Timing {
             );
             let _ = writeln!(text, "{}", line.trim_end());
         }
+        let peak = peak_mib();
         let (total, wall) = (total.as_secs_f64() * 1e3, wall.as_secs_f64() * 1e3);
         let _ = writeln!(
             text,
-            "{:<12} {total:>7.2} ms, {wall:.2} ms of wall time, {functions} functions",
+            "{:<12} {total:>7.2} ms, {wall:.2} ms of wall time, {functions} functions, {peak} MiB of memory at most",
             "in all"
         );
         let mut slowest: Vec<Slow> = slowest.into_iter().map(|slow| slow.0).collect();
@@ -236,6 +237,13 @@ impl Drop for Stopwatch<'_> {
             totals.slowest.pop();
         }
     }
+}
+
+/// The most memory that this process had so far, in MiB; 0 where the system does not say.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) >> 10
 }
 
 /// How many instructions the blocks list, and how many floating ones those need.
