@@ -103,7 +103,7 @@ impl Trap {
     /// May the runtime let code go on behind a conditional trap of this code? Then the way back stands behind the
     /// trapping instruction.
     pub const fn is_resumable(code: u8) -> bool {
-        code == Trap::Interrupt as u8
+        code == Trap::Interrupt as u8 || code == Trap::OutOfFuel as u8
     }
 }
 

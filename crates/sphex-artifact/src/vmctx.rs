@@ -41,7 +41,7 @@ pub struct VmStore {
     /// A function whose entry finds its stack pointer at or below it calls the builtin `limit_hit`. All ones
     /// interrupts; any thread may write it.
     pub limit: AtomicU64,
-    /// Fuel left; negative is none.
+    /// Fuel left, or the part of it that wasm may use before the runtime looks; negative: one was taken that was not there.
     pub fuel: i64,
     /// Frame pointer of the wasm frame that last left to the host (0: none).
     pub exit_fp: u64,

@@ -8,6 +8,9 @@
 //! [`ErrorKind::WouldSuspend`](crate::ErrorKind::WouldSuspend), before that function's future is made, whether or not it
 //! would have been ready at once. So does a sync call that a host function makes in the middle of an async one.
 //!
+//! What stops wasm (an interrupt, an epoch, a deadline, see [`Store`](crate::Store)) also ends a call that waits in an
+//! async host function: it wakes the call's task, the call ends with that trap, and the function's future is dropped.
+//!
 //! A call that is dropped before it is ready is cancelled: futures of host functions are dropped and wasm is unwound,
 //! before the drop returns. The store may be used again, like after a trap.
 
@@ -152,6 +155,50 @@ impl<T> Linker<T> {
         R: WasmRet,
     {
         let func = HostFunc::typed_async(self.engine(), f)?;
+        self.insert_host(module, name, func)
+    }
+
+    /// Defines a host function with two bodies: `now` for calls that may not wait, which does its work at once or blocks,
+    /// and `later` for those that may. Wasm that was entered by `call_async` gets `later`; all else, such as a sync call
+    /// that a host function makes in the middle of an async one, gets `now`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "compiler")] fn main() -> sphex::Result<()> {
+    /// use std::time::Duration;
+    /// use sphex::{Caller, Engine, Linker, Module, Store};
+    ///
+    /// let engine = Engine::default();
+    /// let mut linker = Linker::new(&engine);
+    /// linker.func_wrap_either(
+    ///     "host",
+    ///     "sleep",
+    ///     |_: Caller<'_, ()>, (ms,): (u32,)| std::thread::sleep(Duration::from_millis(ms.into())),
+    ///     |_, (_ms,)| Box::new(async move { /* your executor's timer */ }),
+    /// )?;
+    /// let module = Module::new(&engine, r#"(module (import "host" "sleep" (func (param i32)))
+    ///     (func (export "nap") (call 0 (i32.const 1))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = linker.instantiate(&mut store, &module)?;
+    /// let nap = instance.get_typed_func::<(), ()>(&mut store, "nap")?;
+    /// nap.call(&mut store, ())?;
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert!(std::pin::pin!(nap.call_async(&mut store, ())).poll(&mut context).is_ready());
+    /// // nap.call_async(&mut store, ()).await?;
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "compiler"))] fn main() {}
+    /// ```
+    pub fn func_wrap_either<P, R>(
+        &mut self,
+        module: &str,
+        name: &str,
+        now: impl Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+        later: impl for<'a> Fn(Caller<'a, T>, P) -> HostFuture<'a, R> + Send + Sync + 'static,
+    ) -> Result<&mut Self>
+    where
+        P: WasmValues,
+        R: WasmRet,
+    {
+        let func = HostFunc::either(self.engine(), now, later)?;
         self.insert_host(module, name, func)
     }
 

@@ -134,7 +134,9 @@ impl<T> Store<T> {
 
     /// At the epoch deadline a callback decides: to go on, or, with an error, to stop wasm.
     ///
-    /// It runs between two instructions of wasm, or where a host function waits. It must not block.
+    /// It runs between two instructions of wasm, or where a host function waits. It must not block. While an async host
+    /// function is suspended it does not run: that function may hold the store's data. It runs when the function is done,
+    /// or asks with [`Caller::check_interruption`](crate::Caller::check_interruption).
     pub fn epoch_deadline_callback(
         &mut self,
         callback: impl FnMut(EpochContext<'_, T>) -> Result<UpdateDeadline> + Send + Sync + 'static,
@@ -252,6 +254,20 @@ pub(crate) fn acknowledge(inner: &mut StoreInner, may_yield: bool) -> Result<boo
     }
     vm.withdraw(YIELD);
     Ok(pause)
+}
+
+/// What an interruption does to a call that is suspended in a host function's future: an error ends it, `true` lets others
+/// have a turn.
+///
+/// What a callback decides waits until that future is done or asks itself (`Caller::check_interruption`): the future may
+/// hold borrowed what the callback would be given.
+pub(crate) fn acknowledge_suspended(inner: &mut StoreInner) -> Result<bool> {
+    let asked = inner.vm.asked();
+    let callback = matches!(inner.deadlines.action, EpochAction::Callback(_));
+    if asked & (INTERRUPT | TIMEOUT) == 0 && (asked & EPOCH == 0 || callback) {
+        return Ok(false);
+    }
+    acknowledge(inner, true)
 }
 
 /// The epoch deadline: an error stops wasm; `true` means that an async call is to give others a turn.

@@ -16,6 +16,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{AsContext, AsContextMut, Caller, Store, StoreContextMut};
 use crate::vm::store::StoreInner;
 
+/// The fuel of a store beside that in the word that wasm takes it from: the word holds at most one interval, so that wasm
+/// traps, and the runtime looks, when an async call is to give others a turn.
+#[derive(Debug)]
+pub(crate) struct Tank {
+    /// What is not in the word.
+    reserve: i64,
+    /// How much wasm may take before it lets others run.
+    interval: i64,
+}
+
+impl Default for Tank {
+    fn default() -> Tank {
+        Tank { reserve: 0, interval: i64::MAX }
+    }
+}
+
 impl StoreInner {
     fn check_fuel(&self) -> Result<()> {
         if self.engine.config().compile.fuel {
@@ -24,15 +40,35 @@ impl StoreInner {
         Err(Error::new(ErrorKind::Argument, "fuel is not counted: the engine's `Compile::fuel` is off"))
     }
 
+    /// Fuel that is left, in the word and beside it.
+    pub(crate) fn all_fuel(&self) -> u64 {
+        (self.fuel_word().max(0) as u64).saturating_add(self.tank.reserve as u64)
+    }
+
+    /// Puts fuel into the word, as much as `most`, and the rest beside it.
+    fn fill(&mut self, fuel: u64, most: i64) {
+        let fuel = i64::try_from(fuel).unwrap_or(i64::MAX);
+        let word = fuel.min(most);
+        self.set_fuel_word(word);
+        self.tank.reserve = fuel - word;
+    }
+
     fn fuel_left(&self) -> Result<u64> {
         self.check_fuel()?;
-        Ok(u64::try_from(self.fuel()).unwrap_or(0))
+        Ok(self.all_fuel())
+    }
+
+    /// Takes fuel that is there. What the word does not hold is taken from the rest: a turn for others is due then, and
+    /// the word is empty, so that wasm sees it.
+    fn spend(&mut self, units: u64, left: u64) {
+        let word = self.fuel_word().max(0);
+        self.fill(left, i64::try_from(units).map_or(0, |units| word.saturating_sub(units).max(0)));
     }
 
     fn take_fuel(&mut self, units: u64) -> Result<u64> {
         let left = self.fuel_left()?;
         let left = left.checked_sub(units).ok_or_else(|| Error::from_trap(Trap::OutOfFuel))?;
-        self.set_fuel(i64::try_from(left).unwrap_or(i64::MAX));
+        self.spend(units, left);
         Ok(left)
     }
 
@@ -45,9 +81,28 @@ impl StoreInner {
         if !self.engine.config().compile.fuel {
             return Ok(());
         }
-        let left = (self.fuel().max(0) as u64).checked_sub(units);
-        self.set_fuel(left.map_or(0, |left| left as i64));
-        left.map(|_| ()).ok_or(Trap::OutOfFuel)
+        match self.all_fuel().checked_sub(units) {
+            Some(left) => {
+                self.spend(units, left);
+                Ok(())
+            }
+            None => {
+                self.fill(0, 0);
+                Err(Trap::OutOfFuel)
+            }
+        }
+    }
+
+    /// Wasm has taken one more from the word than was there. An error if nothing is beside it; else wasm goes on, and
+    /// `true` means that an async call gives others a turn before.
+    pub(crate) fn refuel(&mut self) -> Result<bool> {
+        let left = self.tank.reserve - 1;
+        if left < 0 {
+            self.set_fuel_word(0);
+            return Err(Error::from_trap(Trap::OutOfFuel));
+        }
+        self.fill(left as u64, self.tank.interval - 1);
+        Ok(!self.fiber.is_null())
     }
 }
 
@@ -62,7 +117,49 @@ impl<T> Store<T> {
     /// Sets the fuel that is left. More than `i64::MAX` is `i64::MAX`.
     pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
         self.inner().check_fuel()?;
-        self.inner_mut().set_fuel(i64::try_from(fuel).unwrap_or(i64::MAX));
+        let most = self.inner().tank.interval;
+        self.inner_mut().fill(fuel, most);
+        Ok(())
+    }
+
+    /// An async call of this store gives others a turn whenever it has used so much fuel; `None` is the default: never.
+    ///
+    /// What is used, and where it runs out, is the same with and without it. Calls that are not async go on. An interval
+    /// of 0 is an error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "compiler")] fn main() -> sphex::Result<()> {
+    /// use std::task::{Context, Poll, Waker};
+    /// use sphex::{Config, Engine, Instance, Module, Store};
+    ///
+    /// let mut config = Config::new();
+    /// config.compile.fuel = true;
+    /// let engine = Engine::new(&config)?;
+    /// let module = Module::new(&engine, r#"(module (func (export "spin") (loop (br 0))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// store.set_fuel(1000)?;
+    /// store.fuel_async_yield_interval(Some(100))?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let spin = instance.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// let mut call = Box::pin(spin.call_async(&mut store, ()));
+    /// let mut turns = 0;
+    /// while let Poll::Pending = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    ///     turns += 1;
+    /// }
+    /// assert_eq!(turns, 9);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "compiler"))] fn main() {}
+    /// ```
+    pub fn fuel_async_yield_interval(&mut self, interval: Option<u64>) -> Result<()> {
+        let inner = self.inner_mut();
+        let left = inner.fuel_left()?;
+        if interval == Some(0) {
+            let text = "fuel_async_yield_interval: expected more than 0 units, found 0";
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+        let most = interval.and_then(|interval| i64::try_from(interval).ok()).unwrap_or(i64::MAX);
+        inner.tank.interval = most;
+        inner.fill(left, most);
         Ok(())
     }
 

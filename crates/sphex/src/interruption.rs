@@ -19,9 +19,12 @@ pub struct InterruptHandle(Arc<SharedVm>);
 
 impl InterruptHandle {
     /// The store's wasm traps with [`Trap::Interrupt`](crate::Trap::Interrupt) at its next function entry or turn of a
-    /// loop, and a host function that waits is woken; if none runs, the next one does.
+    /// loop, and a host function that waits is woken; if none runs, the next one does. An async call that is suspended is
+    /// woken and ends so, too.
     ///
-    /// May be called from a signal handler: it is two atomic stores and a `write`.
+    /// May be called from a signal handler, where it is a few atomic operations and a `write`: unless a call of the store
+    /// is async, for then it calls the waker of that call's task, and few executors have wakers that a signal handler may
+    /// call.
     pub fn interrupt(&self) {
         self.0.ask(INTERRUPT);
     }

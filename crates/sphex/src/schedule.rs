@@ -5,8 +5,10 @@
 //! store without a deadline is not in here and costs nothing; one with a deadline costs a map entry when it sets it.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -41,10 +43,13 @@ impl Schedule {
     /// The next epoch has come.
     pub(crate) fn increment(&self) {
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut tasks = Vec::new();
         let mut waiting = self.lock();
         while let Some(first) = waiting.by_epoch.first_entry().filter(|first| first.key().0 <= epoch) {
-            first.remove().ask(EPOCH);
+            tasks.extend(first.remove().note(EPOCH));
         }
+        drop(waiting);
+        tasks.into_iter().for_each(Waker::wake);
     }
 
     /// Moves the epoch deadline of store `id`.
@@ -54,15 +59,18 @@ impl Schedule {
             waiting.by_epoch.remove(&(old, id));
         }
         vm.withdraw(EPOCH);
-        match new {
+        let task = match new {
             // Under the lock: an increment from now on finds the entry.
             Some(new) if new > self.epoch() => {
                 vm.watch();
                 waiting.by_epoch.insert((new, id), vm.clone());
+                None
             }
-            Some(_) => vm.ask(EPOCH),
-            None => {}
-        }
+            Some(_) => vm.note(EPOCH),
+            None => None,
+        };
+        drop(waiting);
+        task.into_iter().for_each(Waker::wake);
     }
 
     /// Moves the deadline in time of store `id`.
@@ -81,7 +89,10 @@ impl Schedule {
         if let Some(new) = new {
             vm.watch();
             if new <= Instant::now() {
-                vm.ask(TIMEOUT);
+                let task = vm.note(TIMEOUT);
+                drop(waiting);
+                task.into_iter().for_each(Waker::wake);
+                return Ok(());
             } else {
                 waiting.by_time.insert((new, id), vm.clone());
                 if !waiting.has_thread {
@@ -108,7 +119,12 @@ impl Schedule {
         while let Some(first) = waiting.by_time.first_entry() {
             let left = first.key().0.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                first.remove().ask(TIMEOUT);
+                if let Some(task) = first.remove().note(TIMEOUT) {
+                    drop(waiting);
+                    // An executor's waker that panics must not end the others' deadlines.
+                    let _ = panic::catch_unwind(AssertUnwindSafe(|| task.wake()));
+                    waiting = self.lock();
+                }
                 continue;
             }
             let woken = self.changed.wait_timeout(waiting, left);

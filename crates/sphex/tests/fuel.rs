@@ -1,6 +1,8 @@
 //! Fuel: one for each entry of a function and each turn of a loop, whatever the compiler makes of them.
 #![cfg(feature = "compiler")]
 
+mod tasks;
+
 use sphex::{Caller, Config, Engine, Instance, Linker, Module, Store, Trap};
 
 const WAT: &str = r#"(module
@@ -138,4 +140,88 @@ fn every_compiler_leaves_the_same_at_every_look() {
         all.push(seen);
     }
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+}
+
+/// Under `call_async` with an interval, others get a turn after each so many units: as many turns as intervals were used
+/// up before the call ended, and nothing else is different.
+#[test]
+fn yields_are_counted_and_change_nothing() {
+    for engine in engines() {
+        let module = Module::new(&engine, WINDING).unwrap();
+        let mut linker: Linker<Vec<u64>> = Linker::new(&engine);
+        linker
+            .func_wrap("h", "look", |mut caller: Caller<'_, Vec<u64>>| -> sphex::Result<()> {
+                let left = caller.consume_fuel(5)?;
+                caller.data_mut().push(left);
+                Ok(())
+            })
+            .unwrap();
+        let run = |interval: Option<u64>, fuel: u64, n: i32, sync: bool| {
+            let mut store = Store::new(&engine, Vec::new());
+            let instance = linker.instantiate(&mut store, &module).unwrap();
+            let wind = instance.get_typed_func::<i32, i32>(&mut store, "wind").unwrap();
+            store.set_fuel(fuel).unwrap();
+            store.fuel_async_yield_interval(interval).unwrap();
+            let (ended, turns) = match sync {
+                true => (wind.call(&mut store, n), 0),
+                false => tasks::count_turns(wind.call_async(&mut store, n)),
+            };
+            let ended = ended.map_err(|error| error.trap());
+            ((ended, store.fuel().unwrap(), std::mem::take(store.data_mut())), turns)
+        };
+        for (fuel, n) in [(100_000, 10), (100_000, 80), (100_000, 100), (777, 80), (778, 80), (1, 1), (0, 1)]
+        {
+            let (expected, _) = run(None, fuel, n, true);
+            assert_eq!(run(None, fuel, n, false), (expected.clone(), 0));
+            for interval in [1, 7, 100, 10_000, u64::MAX] {
+                let (found, turns) = run(Some(interval), fuel, n, false);
+                assert_eq!(found, expected, "{interval} {fuel} {n}");
+                // Where the host takes more than is left of an interval, that one ends early.
+                let used = (fuel - found.1) as usize;
+                let most = used / usize::try_from(interval).unwrap_or(usize::MAX) + found.2.len();
+                assert!(turns <= most, "{interval} {fuel} {n}: {turns} of {most}");
+                assert_eq!(run(Some(interval), fuel, n, true), (expected.clone(), 0));
+            }
+        }
+        // Nothing but wasm takes fuel here: the number is exact.
+        let module = Module::new(&engine, WAT).unwrap();
+        for interval in [1, 2, 3, 10, 99, 100, 101, 1000] {
+            let mut store = Store::new(&engine, ());
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let turns = instance.get_typed_func::<i32, i32>(&mut store, "loop").unwrap();
+            store.set_fuel(10_000).unwrap();
+            store.fuel_async_yield_interval(Some(interval)).unwrap();
+            let (ended, pending) = tasks::count_turns(turns.call_async(&mut store, 100));
+            assert_eq!((ended.unwrap(), store.fuel().unwrap()), (100, 10_000 - 201));
+            assert_eq!(pending as u64, 200 / interval, "{interval}");
+        }
+    }
+}
+
+#[test]
+fn an_interval_may_change_and_a_yield_may_be_dropped() {
+    let engine = engines().remove(0);
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &Module::new(&engine, WAT).unwrap(), &[]).unwrap();
+    let forever = instance.get_typed_func::<(), ()>(&mut store, "forever").unwrap();
+    let straight = instance.get_typed_func::<(), i32>(&mut store, "straight").unwrap();
+    assert_eq!(store.fuel().unwrap(), i64::MAX as u64);
+    store.fuel_async_yield_interval(Some(10)).unwrap();
+    assert_eq!(store.fuel().unwrap(), i64::MAX as u64);
+    store.set_fuel(1000).unwrap();
+    let mut call = Box::pin(forever.call_async(&mut store, ()));
+    for _ in 0..3 {
+        assert!(tasks::poll(call.as_mut()).is_pending());
+    }
+    drop(call);
+    // Three intervals, and the unit that was being taken.
+    assert_eq!(store.fuel().unwrap(), 969);
+    assert_eq!(store.consume_fuel(900).unwrap(), 69);
+    assert_eq!(store.consume_fuel(70).unwrap_err().trap(), Some(Trap::OutOfFuel));
+    store.fuel_async_yield_interval(None).unwrap();
+    assert_eq!(store.fuel().unwrap(), 69);
+    let (ended, turns) = tasks::count_turns(forever.call_async(&mut store, ()));
+    assert_eq!((ended.unwrap_err().trap(), turns, store.fuel().unwrap()), (Some(Trap::OutOfFuel), 0, 0));
+    store.set_fuel(1).unwrap();
+    assert_eq!(straight.call(&mut store, ()).unwrap(), 7);
 }

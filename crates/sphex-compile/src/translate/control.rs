@@ -226,21 +226,23 @@ impl Translator<'_, '_, '_> {
     }
 
     /// At the entry of a function and the head of a loop: takes one of the store's fuel, if the settings want it counted.
-    /// Where none is left it is a trap. What stands between two such places is bounded by the module's size.
+    /// Where none was left it is a trap that the runtime may let code go on from: it adds fuel, from which the one has been
+    /// taken then. What stands between two such places is bounded by the module's size.
     pub(super) fn take_fuel(&mut self) {
         if !self.settings.fuel {
             return;
         }
         let store = self.vmctx_field(types::I64, vmctx::header::STORE);
         let flags = self.trusted(super::context::Part::Fuel);
-        let offset = vmctx::store::FUEL as i32;
-        let fuel = self.b.load(Opcode::Load, types::I64, flags, store, offset);
+        let word = self.offset(store, vmctx::store::FUEL);
+        // Atomic, for the runtime writes it at the trap: an ordinary load would be known from the store before.
+        let fuel = self.b.atomic_load(types::I64, flags, word);
         let one = self.b.iconst(types::I64, 1);
         let left = self.b.binary(Opcode::Isub, fuel, one);
+        self.b.store(Opcode::Store, flags, left, store, vmctx::store::FUEL as i32);
         let zero = self.b.iconst(types::I64, 0);
         let none = self.b.icmp(IntCC::Slt, left, zero);
         self.b.trapnz(none, super::tables::trap_code(Trap::OutOfFuel));
-        self.b.store(Opcode::Store, flags, left, store, offset);
     }
 
     pub(super) fn if_(&mut self, ty: BlockType) -> Output {

@@ -14,6 +14,11 @@
 //! stubs'; and ours, whose locals are pointers to the store and the fiber, the host function (`Sync`), its future
 //! (`Send`, by the type of `HostFuture`), and a place for the result that is empty until the future is done.
 //!
+//! **Stopping.** A host future that waits is not wasm that looks at its limit. Where the store can be stopped at all,
+//! `drive` leaves the task's waker with the store's shared words before each poll and looks at what was asked for after
+//! that, so that an interrupt, an epoch or a deadline either is seen before the fiber is suspended or wakes the task. The
+//! call then ends with that trap, and the future is dropped as by a cancelled call.
+//!
 //! **Cancelling.** A call that is dropped while suspended is resumed once with `Err(Cancelled)`: the host future that
 //! waits is dropped, on the fiber, wasm unwinds, the outer call ends with that error. It never suspends again, and its
 //! stack goes back to the engine. The store is as after a trap.
@@ -23,7 +28,7 @@ use std::future::Future;
 use std::hint;
 use std::panic;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use sphex_artifact::convention::Class;
@@ -31,13 +36,14 @@ use sphex_artifact::types::FuncType;
 use sphex_artifact::vmctx::{Image, VmHeader};
 
 use super::activation::{Detached, attach, detach};
-use super::call::{HostFunc, WasmRet, WasmValues, end_of, raw_host_frame, refs_of};
+use super::call::{HostFunc, WasmRet, WasmValues, end_of, raw_host_frame, refs_of, typed_now};
 use super::fiber::{self, Control, Fiber};
 use super::image;
-use super::store::{StoreInner, StorePtr};
+use super::store::{StoreData, StoreInner, StorePtr};
 use super::sys;
 use crate::asynchronous::HostFuture;
 use crate::engine::Engine;
+use crate::epoch::acknowledge_suspended;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Caller, StoreContextMut};
 use crate::value::Val;
@@ -98,6 +104,7 @@ impl<T, F, R> OnFiber<'_, T, F, R> {
                 Poll::Pending
             }
             Ok(result) => {
+                self.store.inner().vm.disarm();
                 if let Some(stack) = fiber.into_stack() {
                     self.store.engine().stacks().give(stack);
                 }
@@ -183,25 +190,69 @@ pub(crate) fn suspend_for_yield(inner: &mut StoreInner) -> Result<()> {
     }
 }
 
-/// Polls a host function's future until it is done, suspended in between.
+/// Polls a host function's future until it is done, suspended in between. An error if the call is cancelled or the store
+/// is stopped meanwhile; the future is then to be dropped.
 ///
 /// # Safety
 ///
-/// Called on the fiber, by the frame of an async host function that wasm called under the base entry (F2).
+/// Called on the fiber, by the frame of an async host function that wasm called under the base entry (F2). The store is
+/// the one that the fiber runs, and may be used while the future is not polled.
 #[inline(never)]
-unsafe fn drive(control: *mut Control, future: Pin<&mut dyn Future<Output = ()>>) -> Result<()> {
+unsafe fn drive(
+    inner: *mut StoreInner,
+    control: *mut Control,
+    future: Pin<&mut dyn Future<Output = ()>>,
+) -> Result<()> {
     // What is polled must not be inlined here (F3), so it is not to be known.
     let mut future = hint::black_box(future);
     loop {
-        // SAFETY: we are on the fiber.
-        if let Some(context) = unsafe { (*control).context() }
-            && future.as_mut().poll(context).is_ready()
-        {
-            return Ok(());
+        // SAFETY: we are on the fiber; the caller lends us the store.
+        if let Some(context) = unsafe { (*control).context() } {
+            // SAFETY: as above.
+            if let Some(seen) = unsafe { attend(inner, context.waker())? } {
+                if future.as_mut().poll(context).is_ready() {
+                    return Ok(());
+                }
+                // SAFETY: as above.
+                if unsafe { is_asked_anew(inner, context.waker(), seen) } {
+                    continue;
+                }
+            }
         }
         // SAFETY: the caller's promise; the poll has returned.
         unsafe { fiber::suspend(control)? };
     }
+}
+
+/// Leaves the task with the store, and then looks at what was asked of the store: an error ends the call. What is still
+/// asked for then; `None` if others are to have a turn first: the task was woken. Never inlined: locks and logs touch
+/// thread-locals (F3).
+#[inline(never)]
+unsafe fn attend(inner: *mut StoreInner, waker: &Waker) -> Result<Option<u32>> {
+    // SAFETY: the caller lends us the store.
+    let inner = unsafe { &mut *inner };
+    if !inner.vm.is_watched() {
+        return Ok(Some(0));
+    }
+    inner.vm.arm(waker);
+    if inner.vm.asked() != 0 && acknowledge_suspended(inner)? {
+        waker.wake_by_ref();
+        return Ok(None);
+    }
+    Ok(Some(inner.vm.asked()))
+}
+
+/// Was anything asked of the store since `attend`? A call of this store within the future may have taken the task's place,
+/// so it is left there again. Never inlined (F3).
+#[inline(never)]
+unsafe fn is_asked_anew(inner: *mut StoreInner, waker: &Waker, seen: u32) -> bool {
+    // SAFETY: as above.
+    let inner = unsafe { &*inner };
+    if !inner.vm.is_watched() {
+        return false;
+    }
+    inner.vm.arm(waker);
+    inner.vm.asked() & !seen != 0
 }
 
 impl HostFunc {
@@ -216,6 +267,20 @@ impl HostFunc {
         let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
         let signature = engine.intern(&ty)?;
         Ok(HostFunc { signature, call: call_typed_async::<T, P, R, F>, body: Box::new(f) })
+    }
+
+    /// A function of Rust types with a body for calls that may not wait and one for those that may.
+    pub(crate) fn either<T, P, R, N, L>(engine: &Engine, now: N, later: L) -> Result<HostFunc>
+    where
+        T: 'static,
+        P: WasmValues,
+        R: WasmRet,
+        N: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+        L: for<'a> Fn(Caller<'a, T>, P) -> HostFuture<'a, R> + Send + Sync + 'static,
+    {
+        let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
+        let signature = engine.intern(&ty)?;
+        Ok(HostFunc { signature, call: call_either::<T, P, R, N, L>, body: Box::new((now, later)) })
     }
 
     /// An async function of values.
@@ -247,29 +312,77 @@ where
     unsafe {
         raw_host_frame::<T>(env, caller, |func, store, number| {
             let control = suspender(&(*store).inner, ASYNC_HOST)?;
-            let image = &mut *image;
-            let f = func.body::<F>();
-            let area = if const { end_of(<R::Values as WasmValues>::TYPES).bytes > 0 } {
-                let mut cursor = const { end_of(P::TYPES) };
-                image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8
+            typed_later::<T, P, R, F>(func.body::<F>(), control, store, number, image)
+        })
+    }
+}
+
+/// Calls an async host function of Rust types, and waits for it.
+///
+/// # Safety
+///
+/// Called on the fiber by the frame of a host function with the image of a call of this signature.
+#[inline(always)]
+unsafe fn typed_later<T, P, R, F>(
+    f: &F,
+    control: *mut Control,
+    store: *mut StoreData<T>,
+    number: Option<usize>,
+    image: *mut Image,
+) -> Result<()>
+where
+    T: 'static,
+    P: WasmValues,
+    R: WasmRet,
+    F: for<'a> Fn(Caller<'a, T>, P) -> HostFuture<'a, R> + Send + Sync + 'static,
+{
+    // SAFETY: the caller's promise.
+    unsafe {
+        let image = &mut *image;
+        let area = if const { end_of(<R::Values as WasmValues>::TYPES).bytes > 0 } {
+            let mut cursor = const { end_of(P::TYPES) };
+            image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8
+        } else {
+            std::ptr::null_mut()
+        };
+        let params = P::load(&mut (*store).inner, image, image.stack);
+        let mut outcome: Option<Result<R::Values>> = None;
+        let inner = &raw mut (*store).inner;
+        {
+            // The embedder's function is called by the first poll, and its result converted by the last: nothing of the
+            // embedder's runs in this frame itself (F3).
+            let future = pin!(async {
+                let future = f(Caller::new(&mut *store, number), params);
+                outcome = Some(Box::into_pin(future).await.into_result());
+            });
+            drive(inner, control, future)?;
+        }
+        let Some(values) = outcome else { return Ok(()) };
+        let (values, inner) = (values?, &mut (*store).inner);
+        inner.reserve_refs(const { refs_of(<R::Values as WasmValues>::TYPES) });
+        values.store(inner, image, area)
+    }
+}
+
+unsafe extern "C" fn call_either<T, P, R, N, L>(env: *mut u8, caller: *mut VmHeader, image: *mut Image)
+where
+    T: 'static,
+    P: WasmValues,
+    R: WasmRet,
+    N: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+    L: for<'a> Fn(Caller<'a, T>, P) -> HostFuture<'a, R> + Send + Sync + 'static,
+{
+    // SAFETY: as in `call_typed_async`; `either` pairs this with an `N` and an `L`. Where suspension is off the store is
+    // borrowed by the host function as by any other.
+    unsafe {
+        raw_host_frame::<T>(env, caller, |func, store, number| {
+            let (now, later) = func.body::<(N, L)>();
+            let control = (*store).inner.fiber;
+            if control.is_null() {
+                typed_now::<T, P, R, N>(now, &mut *store, number, image)
             } else {
-                std::ptr::null_mut()
-            };
-            let params = P::load(&mut (*store).inner, image, image.stack);
-            let mut outcome: Option<Result<R::Values>> = None;
-            {
-                // The embedder's function is called by the first poll, and its result converted by the last: nothing of
-                // the embedder's runs in this frame itself (F3).
-                let future = pin!(async {
-                    let future = f(Caller::new(&mut *store, number), params);
-                    outcome = Some(Box::into_pin(future).await.into_result());
-                });
-                drive(control, future)?;
+                typed_later::<T, P, R, L>(later, control, store, number, image)
             }
-            let Some(values) = outcome else { return Ok(()) };
-            let (values, inner) = (values?, &mut (*store).inner);
-            inner.reserve_refs(const { refs_of(<R::Values as WasmValues>::TYPES) });
-            values.store(inner, image, area)
         })
     }
 }
@@ -297,12 +410,13 @@ where
             }
             let mut results: Vec<Val> = signature.ty.results.iter().map(|ty| Val::default_for(*ty)).collect();
             let mut outcome = Ok(());
+            let inner = &raw mut (*store).inner;
             {
                 let future = pin!(async {
                     let future = f(Caller::new(&mut *store, number), &params, &mut results);
                     outcome = Box::into_pin(future).await;
                 });
-                drive(control, future)?;
+                drive(inner, control, future)?;
             }
             outcome?;
             let inner = &mut (*store).inner;

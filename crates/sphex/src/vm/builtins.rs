@@ -329,7 +329,7 @@ pub(super) unsafe extern "C" fn limit_hit(vmctx: Vmctx) {
 
 pub(super) unsafe extern "C" fn out_of_fuel(vmctx: Vmctx) {
     // SAFETY: called by a stub.
-    unsafe { run(vmctx, (), |inner, _| if inner.fuel() > 0 { Ok(()) } else { Err(Trap::OutOfFuel) }) }
+    unsafe { run(vmctx, (), |inner, _| if inner.all_fuel() > 0 { Ok(()) } else { Err(Trap::OutOfFuel) }) }
 }
 
 pub(super) unsafe extern "C" fn trap(vmctx: Vmctx, code: u32) {

@@ -412,22 +412,67 @@ where
     // SAFETY: the exit stub calls us with the image of a call of our signature; `HostFunc` pairs this with an `F`.
     unsafe {
         host_frame::<T>(env, caller, |func, store, number| {
-            let image = &mut *image;
-            let f = func.body::<F>();
-            let results = if const { end_of(<R::Values as WasmValues>::TYPES).bytes > 0 } {
-                let mut cursor = const { end_of(P::TYPES) };
-                image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8
-            } else {
-                std::ptr::null_mut()
-            };
-            let params = P::load(&mut store.inner, image, image.stack);
-            let values = f(Caller::new(store, number), params).into_result()?;
-            if const { refs_of(<R::Values as WasmValues>::TYPES) > 0 } {
-                store.inner.reserve_refs(const { refs_of(<R::Values as WasmValues>::TYPES) });
-            }
-            values.store(&mut store.inner, image, results)
+            typed_into::<T, P, R, F>(func.body::<F>(), store, number, image)
         })
     }
+}
+
+/// Calls a host function of Rust types.
+///
+/// # Safety
+///
+/// The image is that of a call of its signature.
+#[inline(always)]
+unsafe fn typed_into<T, P, R, F>(
+    f: &F,
+    store: &mut StoreData<T>,
+    number: Option<usize>,
+    image: *mut Image,
+) -> Result<()>
+where
+    T: 'static,
+    P: WasmValues,
+    R: WasmRet,
+    F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+{
+    // SAFETY: the caller's promise.
+    unsafe {
+        let image = &mut *image;
+        let results = if const { end_of(<R::Values as WasmValues>::TYPES).bytes > 0 } {
+            let mut cursor = const { end_of(P::TYPES) };
+            image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8
+        } else {
+            std::ptr::null_mut()
+        };
+        let params = P::load(&mut store.inner, image, image.stack);
+        let values = f(Caller::new(store, number), params).into_result()?;
+        if const { refs_of(<R::Values as WasmValues>::TYPES) > 0 } {
+            store.inner.reserve_refs(const { refs_of(<R::Values as WasmValues>::TYPES) });
+        }
+        values.store(&mut store.inner, image, results)
+    }
+}
+
+/// [`typed_into`], out of the way of a frame that may be suspended instead.
+///
+/// # Safety
+///
+/// As for `typed_into`.
+#[inline(never)]
+pub(super) unsafe fn typed_now<T, P, R, F>(
+    f: &F,
+    store: &mut StoreData<T>,
+    number: Option<usize>,
+    image: *mut Image,
+) -> Result<()>
+where
+    T: 'static,
+    P: WasmValues,
+    R: WasmRet,
+    F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+{
+    // SAFETY: the caller's promise.
+    unsafe { typed_into::<T, P, R, F>(f, store, number, image) }
 }
 
 unsafe extern "C" fn call_untyped<T, F>(env: *mut u8, caller: *mut VmHeader, image: *mut Image)

@@ -2,18 +2,20 @@
 //!
 //! *Needs* a store's words (`VmStore`). *Gives* [`SharedVm`], which interrupt handles, the engine's schedule and waiting
 //! host functions share with the store. Whoever wants wasm to stop notes a reason in `asked`, then sets `limit` to all
-//! ones, then makes the event readable: in this order, so that whoever sees the later sees the earlier. A word of all
-//! ones without a reason means nothing; wasm goes on.
+//! ones, then makes the event readable, then wakes the task of a suspended call: in this order, so that whoever sees the
+//! later sees the earlier. A word of all ones without a reason means nothing; wasm goes on.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{OnceLock, PoisonError};
+use std::task::Waker;
 
 use rustix::event::EventfdFlags;
 use sphex_artifact::vmctx::VmStore;
 
+use super::lock::Mutex;
 use super::store::Pinned;
 
 /// A reason to stop: someone used an interrupt handle. Taken back when it is seen.
@@ -35,6 +37,10 @@ pub(crate) struct SharedVm {
     watched: AtomicBool,
     /// Readable while there is something to see; made when a host function first waits.
     event: OnceLock<OwnedFd>,
+    /// Is there a task to be woken? Only then is its lock taken: calls that are not async never have one.
+    has_task: AtomicBool,
+    /// The task of a call that is suspended in a host function's future, or is about to be.
+    task: Mutex<Option<Waker>>,
 }
 
 // SAFETY: other threads touch nothing of `vm` but the atomic `limit` (V2).
@@ -57,7 +63,8 @@ impl SharedVm {
             host: ptr::null_mut(),
         });
         let (asked, watched) = (AtomicU32::new(0), AtomicBool::new(false));
-        SharedVm { vm, asked, watched, event: OnceLock::new() }
+        let (has_task, task) = (AtomicBool::new(false), Mutex::new(None));
+        SharedVm { vm, asked, watched, event: OnceLock::new(), has_task, task }
     }
 
     /// The address of the words.
@@ -81,8 +88,18 @@ impl SharedVm {
         self.watched.load(Ordering::Relaxed)
     }
 
-    /// Asks wasm to stop for a reason. Any thread and any signal handler may: two stores, and a write to an event.
+    /// Asks wasm to stop for a reason. Any thread and, where no call is async, any signal handler may: a few atomic
+    /// operations, and a write to an event.
     pub(crate) fn ask(&self, reason: u32) {
+        if let Some(task) = self.note(reason) {
+            task.wake();
+        }
+    }
+
+    /// As `ask`, but leaves it to the caller to wake the task of a suspended call. Who holds a lock must let go of it
+    /// before: a waker may run anything, and what it drops may be a store.
+    #[must_use]
+    pub(crate) fn note(&self, reason: u32) -> Option<Waker> {
         self.asked.fetch_or(reason, Ordering::SeqCst);
         self.limit().store(u64::MAX, Ordering::SeqCst);
         // Pairs with the one in `event`: the event is either here, or finds the reason.
@@ -90,6 +107,29 @@ impl SharedVm {
         if let Some(event) = self.event.get() {
             let _ = rustix::io::write(event, &1u64.to_ne_bytes());
         }
+        // Either we see the task here, or who put it there sees the reason (`arm`).
+        if reason & (INTERRUPT | EPOCH | TIMEOUT) == 0 || !self.has_task.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// From now on this task is woken where someone asks. What was asked for before must be looked at after this.
+    pub(crate) fn arm(&self, waker: &Waker) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            let old = task.replace(waker.clone());
+            drop(task);
+            drop(old);
+        }
+        self.has_task.store(true, Ordering::SeqCst);
+    }
+
+    /// No task is waiting any more.
+    pub(crate) fn disarm(&self) {
+        self.has_task.store(false, Ordering::SeqCst);
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(task);
     }
 
     /// Takes reasons back. The word may stay all ones; wasm then looks, finds nothing and goes on.

@@ -26,6 +26,7 @@ use crate::engine::{Engine, Signature};
 use crate::epoch::Deadlines;
 use crate::error::{Error, ErrorKind, Result};
 use crate::externref::ExternRef;
+use crate::fuel::Tank;
 use crate::hostinfo::HostInfo;
 use crate::limits::{Resource, StoreLimits};
 use crate::roots::Roots;
@@ -126,6 +127,7 @@ pub struct StoreInner {
     pub(crate) host_info: HostInfo,
     pub(crate) limiter: Limiter,
     pub(crate) deadlines: Deadlines,
+    pub(crate) tank: Tank,
     /// Where the embedder's data is (V5).
     pub(crate) data: *mut u8,
     /// How far behind this.
@@ -186,6 +188,7 @@ impl StoreInner {
             host_info: HostInfo::default(),
             limiter: Limiter::Numbers(StoreLimits::default()),
             deadlines: Deadlines::default(),
+            tank: Tank::default(),
             data: ptr::null_mut(),
             data_offset: 0,
             activations: Vec::new(),
@@ -195,14 +198,14 @@ impl StoreInner {
         }
     }
 
-    /// Fuel that is left.
-    pub(crate) fn fuel(&self) -> i64 {
+    /// The word that wasm takes fuel from.
+    pub(crate) fn fuel_word(&self) -> i64 {
         // SAFETY: V1, V2.
         unsafe { (*self.vm.as_ptr()).fuel }
     }
 
-    /// Sets the fuel that is left.
-    pub(crate) fn set_fuel(&mut self, fuel: i64) {
+    /// Sets the word that wasm takes fuel from.
+    pub(crate) fn set_fuel_word(&mut self, fuel: i64) {
         // SAFETY: V1, V2.
         unsafe { (*self.vm.as_ptr()).fuel = fuel }
     }

@@ -5,7 +5,8 @@
 //! limit at function entries has left room for it.
 //!
 //! The check of a loop is such a fault, too, so that it takes no register from what lives across it. Wasm may go on from
-//! it: the `pause` stub saves every register, asks [`note_pause`], and returns behind the faulting instruction.
+//! it: the `pause` stub saves every register, asks [`note_pause`], and returns behind the faulting instruction. So is the
+//! check of fuel, where a part of a store's fuel is used up and an async call is to give others a turn.
 
 use sphex_artifact::Trap;
 use sphex_artifact::sections::FrameState;
@@ -62,7 +63,9 @@ fn decide(context: Context) -> Option<Resume> {
         },
         FrameState::Link => context.link,
     };
-    if trap.code == Trap::Interrupt.code() {
+    if Trap::is_resumable(trap.code) {
+        // SAFETY: wasm of this store was running, on this thread.
+        unsafe { (*vm).trap = u32::from(trap.code) };
         let pause = Pause { vm, pc: context.pc, return_pc, resume: context.pc + TRAP_BYTES };
         let sp = context.sp - RED_ZONE - size_of::<Pause>();
         // SAFETY: wasm was running on this stack, which has room below its frames (the limit leaves it).
@@ -94,7 +97,7 @@ pub(crate) unsafe extern "C" fn note_fault(
     unsafe { (*vm).trap = TRAP_PENDING }
 }
 
-/// Looks at an interruption that a loop has seen; not 0: a trap was noted. Called by the `pause` stub, which has saved
+/// Looks at an interruption that a loop has seen, or at fuel that is used up; not 0: a trap was noted. Called by the `pause` stub, which has saved
 /// every register.
 pub(crate) unsafe extern "C" fn note_pause(vm: *mut VmStore, pc: usize, fp: usize, return_pc: usize) -> u64 {
     let here = 0u8;
@@ -102,14 +105,19 @@ pub(crate) unsafe extern "C" fn note_pause(vm: *mut VmStore, pc: usize, fp: usiz
     let inner = unsafe { super::store::of_host((*vm).host) };
     // What wasm held in registers is in the stub's frame, above this one.
     inner.exit_sp = &raw const here as usize;
+    // SAFETY: as above; `decide` left the trap's code there.
+    let code = unsafe { std::mem::take(&mut (*vm).trap) };
     let fault = Fault { pc, fp, return_pc: (return_pc != 0).then_some(return_pc) };
     // SAFETY: the stub unwinds if a trap is left, as those of builtins do.
     let seen = unsafe {
         builtins::guarded(inner, |inner| {
-            let result = match inner.vm.lower() {
-                true => acknowledge(inner, true),
+            let result = if code == u32::from(Trap::OutOfFuel.code()) {
+                inner.refuel()
+            } else if inner.vm.lower() {
+                acknowledge(inner, true)
+            } else {
                 // Not the check of a loop: code that traps so for a reason of its own.
-                false => Err(Error::from_trap(Trap::Interrupt)),
+                Err(Error::from_trap(Trap::Interrupt))
             };
             result.map_err(|error| with_backtrace(inner, fault, error))
         })

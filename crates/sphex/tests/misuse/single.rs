@@ -115,6 +115,12 @@ pub const ROWS: &[Row] = &[
     ("Caller::consume_fuel", "not counted", |w| in_host(w, |caller| caller.consume_fuel(1))),
     ("Store::fuel", "not counted", |w| w.store.fuel().map(drop)),
     ("Store::set_fuel", "not counted", |w| w.store.set_fuel(1)),
+    ("Store::fuel_async_yield_interval", "not counted", |w| w.store.fuel_async_yield_interval(None)),
+    ("Store::fuel_async_yield_interval", "no interval", |_| {
+        let mut config = Config::new();
+        config.compile.fuel = true;
+        Store::new(&Engine::new(&config)?, ()).fuel_async_yield_interval(Some(0))
+    }),
     ("Store::consume_fuel", "not counted", |w| w.store.consume_fuel(1).map(drop)),
     ("Store::consume_fuel", "more than there is", |_| {
         let mut config = Config::new();
@@ -326,6 +332,9 @@ pub const ROWS: &[Row] = &[
     ("Linker::func_wrap", "defined twice", |w| w.linker.func_wrap("h", "f", || ()).map(drop)),
     ("Linker::func_wrap_async", "defined twice", |w| {
         w.linker.func_wrap_async("h", "f", |_, ()| Box::new(async {})).map(drop)
+    }),
+    ("Linker::func_wrap_either", "defined twice", |w| {
+        w.linker.func_wrap_either("h", "f", |_, ()| {}, |_, ()| Box::new(async {})).map(drop)
     }),
     ("Linker::get", "undefined", |w| w.linker.get(&mut w.store, "h", "x").map(drop)),
     ("Linker::get", "store of another engine", |w| {
