@@ -5,6 +5,7 @@
 
 use crate::clocks::{Clocks, HostClocks, timespec};
 use crate::files::{Directory, File, HostDirectory};
+use crate::later::Later;
 use crate::random::{HostRandom, Random};
 use crate::sockets::Socket;
 use crate::streams::{HostStream, Null};
@@ -14,8 +15,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Everything that one guest has of the world.
 pub struct WasiCtx {
@@ -29,6 +30,8 @@ pub struct WasiCtx {
     pub(crate) wake: Wake,
     /// When the `poll_oneoff` began that is being repeated.
     pub(crate) began: Option<u64>,
+    /// Set while a call does not wait itself.
+    pub(crate) later: Option<Mutex<Later>>,
     pub(crate) hostcall_limit: usize,
 }
 
@@ -161,6 +164,18 @@ pub enum Object {
     Socket(Arc<dyn Socket>),
 }
 
+impl Object {
+    /// A host descriptor to wait on; `None` if it never makes anyone wait.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wait_on(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Object::File(file) => file.wait_on(),
+            Object::Socket(socket) => socket.wait_on(),
+            Object::Directory(_) => None,
+        }
+    }
+}
+
 /// A thing that the guest has open, and what it may do with it.
 #[derive(Clone)]
 pub struct Descriptor {
@@ -238,6 +253,15 @@ impl Descriptor {
         };
         self.require(needed)?;
         Ok(file)
+    }
+
+    /// As `as_directory`, to be kept.
+    pub(crate) fn to_directory(&self, needed: Rights) -> Result<Arc<dyn Directory>, Errno> {
+        self.as_directory(needed)?;
+        match &self.object {
+            Object::Directory(directory) => Ok(directory.clone()),
+            _ => Err(Errno::NotDir),
+        }
     }
 
     /// The directory, if it has the rights. ENOTDIR for anything else.
@@ -481,8 +505,9 @@ impl WasiCtxBuilder {
         slots.extend(self.opened.into_iter().map(Some));
         let table = Table { slots, most: self.max_descriptors, free: BinaryHeap::new() };
         let WasiCtxBuilder { args, env, clocks, random, hostcall_limit, .. } = self;
-        let (interrupt, wake, began, refused) = (None, Wake::Nobody, None, Refused::default());
-        WasiCtx { args, env, table, clocks, random, interrupt, wake, began, hostcall_limit, refused }
+        let (interrupt, wake, began, later) = (None, Wake::Nobody, None, None);
+        let refused = Refused::default();
+        WasiCtx { args, env, table, clocks, random, interrupt, wake, began, later, hostcall_limit, refused }
     }
 }
 

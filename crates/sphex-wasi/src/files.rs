@@ -9,7 +9,9 @@
 mod directory;
 mod file;
 
-pub(crate) use file::{advise, filestat, filetype, flags, readable, seek, set_modes, sync, write_some};
+pub(crate) use file::{
+    advise, filestat, filetype, flags, read_now, readable, seek, set_modes, sync, write_some,
+};
 
 pub use directory::HostDirectory;
 pub use file::HostFile;
@@ -114,6 +116,12 @@ pub trait File: Send + Sync {
         Err(Errno::Badf)
     }
 
+    /// Reads what is there without waiting for anyone or anything, at an offset or at the position. EAGAIN: nothing is
+    /// there; `None`: that cannot be asked, and nothing was read.
+    fn read_now(&self, buffers: &mut [IoSliceMut<'_>], offset: Option<u64>) -> Result<Option<usize>, Errno> {
+        Ok(None)
+    }
+
     /// Writes at the position and moves it.
     fn write(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
         Err(Errno::Badf)
@@ -174,6 +182,11 @@ pub trait File: Send + Sync {
         if flags == self.flags()? { Ok(()) } else { Err(Errno::NotSup) }
     }
 
+    /// Whether what is done with it may wait for a disk: under `call_async` another thread does it then.
+    fn blocks(&self) -> bool {
+        false
+    }
+
     /// A host descriptor to wait on; `None` if it never makes anyone wait.
     fn wait_on(&self) -> Option<BorrowedFd<'_>> {
         None
@@ -203,6 +216,11 @@ pub trait Directory: Any + Send + Sync {
     /// Whether nothing in it can be changed.
     fn read_only(&self) -> bool {
         true
+    }
+
+    /// Whether what is done with it may wait for a disk: under `call_async` another thread does it then.
+    fn blocks(&self) -> bool {
+        false
     }
 
     /// Sets this directory's times.

@@ -4,6 +4,9 @@
 //! numbers. Each of these is a trait object with the host's own as the default, so that an embedder can bring an
 //! in-memory file system or a fixed clock. [`preview1`] serves it to core modules as `wasi_snapshot_preview1`.
 //!
+//! Under `sphex`'s `call_async` these functions block the thread all the same, unless they come from
+//! `preview1::add_to_linker_async` (feature `tokio`).
+//!
 //! Nothing is initialised before a guest uses it: making a context does no system call beyond opening the directories
 //! it is given, and no host function starts a thread.
 //!
@@ -14,6 +17,7 @@
 pub mod clocks;
 mod context;
 pub mod files;
+mod later;
 pub mod preview1;
 pub mod random;
 pub mod sockets;

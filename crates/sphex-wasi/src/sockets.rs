@@ -17,6 +17,11 @@ pub trait Socket: File {
     /// Receives; also says whether the rest of a message was cut off.
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], peek: bool, all: bool) -> Result<(usize, bool), Errno>;
 
+    /// Receives what is there, without waiting for anyone: EAGAIN if that is nothing.
+    fn receive_now(&self, buffers: &mut [IoSliceMut<'_>], peek: bool) -> Result<(usize, bool), Errno> {
+        self.receive(buffers, peek, false)
+    }
+
     /// Sends.
     fn send(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno>;
 
@@ -39,6 +44,12 @@ impl HostSocket {
         Ok(HostSocket { fd, filetype })
     }
 
+    fn receive_with(&self, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<(usize, bool), Errno> {
+        let mut control = RecvAncillaryBuffer::default();
+        let message = rustix::net::recvmsg(&self.fd, buffers, &mut control, flags)?;
+        Ok((message.bytes, message.flags.contains(ReturnFlags::TRUNC)))
+    }
+
     fn send_with(&self, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
         let mut control = SendAncillaryBuffer::default();
         Ok(rustix::net::sendmsg(&self.fd, buffers, &mut control, flags | SendFlags::NOSIGNAL)?)
@@ -57,9 +68,13 @@ impl Socket for HostSocket {
         let mut flags = RecvFlags::empty();
         flags.set(RecvFlags::PEEK, peek);
         flags.set(RecvFlags::WAITALL, all);
-        let mut control = RecvAncillaryBuffer::default();
-        let message = rustix::net::recvmsg(&self.fd, buffers, &mut control, flags)?;
-        Ok((message.bytes, message.flags.contains(ReturnFlags::TRUNC)))
+        self.receive_with(buffers, flags)
+    }
+
+    fn receive_now(&self, buffers: &mut [IoSliceMut<'_>], peek: bool) -> Result<(usize, bool), Errno> {
+        let mut flags = RecvFlags::DONTWAIT;
+        flags.set(RecvFlags::PEEK, peek);
+        self.receive_with(buffers, flags)
     }
 
     fn send(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
@@ -84,6 +99,10 @@ impl File for HostSocket {
 
     fn read(&self, buffers: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {
         Ok(rustix::io::readv(&self.fd, buffers)?)
+    }
+
+    fn read_now(&self, buffers: &mut [IoSliceMut<'_>], _: Option<u64>) -> Result<Option<usize>, Errno> {
+        Ok(Some(self.receive_now(buffers, false)?.0))
     }
 
     fn write(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {

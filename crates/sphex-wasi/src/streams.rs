@@ -1,7 +1,7 @@
 //! Standard streams: the host's, pipes in memory, or nothing.
 
 use crate::files::{Advice, File, Readiness, Whence};
-use crate::files::{advise, filestat, filetype, flags, readable, seek, write_some};
+use crate::files::{advise, filestat, filetype, flags, read_now, readable, seek, write_some};
 use crate::{Errno, FdFlags, Filestat, Filetype};
 use rustix::event::{PollFd, PollFlags};
 use std::io::{IoSlice, IoSliceMut};
@@ -78,6 +78,14 @@ impl File for HostStream {
 
     fn read(&self, buffers: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {
         self.waiting(PollFlags::IN, || rustix::io::readv(self.fd, buffers))
+    }
+
+    fn read_now(&self, buffers: &mut [IoSliceMut<'_>], offset: Option<u64>) -> Result<Option<usize>, Errno> {
+        read_now(self.fd, buffers, offset)
+    }
+
+    fn blocks(&self) -> bool {
+        self.filetype() == Filetype::RegularFile
     }
 
     fn write(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {

@@ -187,6 +187,10 @@ impl Directory for HostDirectory {
         })
     }
 
+    fn blocks(&self) -> bool {
+        true
+    }
+
     fn read_only(&self) -> bool {
         self.read_only
     }

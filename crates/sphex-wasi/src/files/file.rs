@@ -48,6 +48,10 @@ impl File for HostFile {
         Ok(rustix::io::readv(&self.fd, buffers)?)
     }
 
+    fn read_now(&self, buffers: &mut [IoSliceMut<'_>], offset: Option<u64>) -> Result<Option<usize>, Errno> {
+        read_now(self.fd.as_fd(), buffers, offset)
+    }
+
     fn write(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
         Ok(rustix::io::writev(&self.fd, buffers)?)
     }
@@ -101,6 +105,10 @@ impl File for HostFile {
         set_modes(self.fd.as_fd(), wanted)?;
         self.flags.store((fixed | wanted).bits(), Relaxed);
         Ok(())
+    }
+
+    fn blocks(&self) -> bool {
+        self.filetype == Filetype::RegularFile
     }
 
     fn wait_on(&self) -> Option<BorrowedFd<'_>> {
@@ -196,6 +204,22 @@ pub(crate) fn set_modes(fd: BorrowedFd<'_>, flags: FdFlags) -> Result<(), Errno>
     host.set(OFlags::APPEND, flags.contains(FdFlags::APPEND));
     host.set(OFlags::NONBLOCK, flags.contains(FdFlags::NONBLOCK));
     Ok(rustix::fs::fcntl_setfl(fd, host)?)
+}
+
+/// Reads what is in memory already. Terminals and some file systems cannot be asked for that.
+pub(crate) fn read_now(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+    offset: Option<u64>,
+) -> Result<Option<usize>, Errno> {
+    // An offset of all ones is the position.
+    if offset == Some(u64::MAX) {
+        return Ok(None);
+    }
+    match rustix::io::preadv2(fd, buffers, offset.unwrap_or(u64::MAX), ReadWriteFlags::NOWAIT) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => Ok(None),
+        read => Ok(Some(read?)),
+    }
 }
 
 /// Writes what a stream that is ready takes at once. Where the kernel cannot be asked not to wait, a part so small that

@@ -3,9 +3,11 @@
 use super::types::{DIRENT_SIZE, Errno, FdFlags, Fdstat, Filestat, Filetype, FstFlags, Rights};
 use super::types::{encode_dirent, encode_prestat};
 use super::{Fault, GuestMemory, flags16};
-use crate::files::{Advice, Entry, SetTime, Times, Whence};
+use crate::files::{Advice, Directory, Entry, File, SetTime, Times, Whence};
 use crate::{Descriptor, Object, WasiCtx};
 use rustix::event::PollFlags;
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
 
 /// Gives a hint about a part of a file.
 pub fn fd_advise(
@@ -49,22 +51,22 @@ pub fn fd_close(ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>, fd: u32) -> Re
 
 /// Waits until data is on the disk.
 pub fn fd_datasync(ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>, fd: u32) -> Result<(), Fault> {
-    sync(ctx.descriptor(fd)?, Rights::FD_DATASYNC, false)
+    sync(ctx, fd, Rights::FD_DATASYNC, false)
 }
 
 /// Waits until data and metadata are on the disk.
 pub fn fd_sync(ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>, fd: u32) -> Result<(), Fault> {
-    sync(ctx.descriptor(fd)?, Rights::FD_SYNC, true)
+    sync(ctx, fd, Rights::FD_SYNC, true)
 }
 
-fn sync(descriptor: &Descriptor, needed: Rights, metadata: bool) -> Result<(), Fault> {
+fn sync(ctx: &WasiCtx, fd: u32, needed: Rights, metadata: bool) -> Result<(), Fault> {
+    let descriptor = ctx.descriptor(fd)?;
     descriptor.require(needed)?;
-    match &descriptor.object {
-        Object::File(file) => file.sync(metadata)?,
-        Object::Directory(directory) => directory.sync(metadata)?,
-        Object::Socket(_) => return Err(Errno::Inval.into()),
+    match descriptor.object.clone() {
+        Object::File(file) => ctx.pooled(file.blocks(), move || file.sync(metadata)),
+        Object::Directory(directory) => ctx.pooled(directory.blocks(), move || directory.sync(metadata)),
+        Object::Socket(_) => Err(Errno::Inval.into()),
     }
-    Ok(())
 }
 
 /// Writes what kind of thing a descriptor is, its modes and its rights.
@@ -137,8 +139,12 @@ pub fn fd_filestat_set_size(
     fd: u32,
     size: u64,
 ) -> Result<(), Fault> {
-    let file = ctx.descriptor(fd)?.as_file(Rights::FD_FILESTAT_SET_SIZE, Errno::Badf)?;
-    Ok(file.set_size(size)?)
+    let descriptor = ctx.descriptor(fd)?;
+    let file = descriptor.as_file(Rights::FD_FILESTAT_SET_SIZE, Errno::Badf)?;
+    match ctx.to_pool(descriptor) {
+        Some(file) => ctx.pooled(true, move || file.set_size(size)),
+        None => Ok(file.set_size(size)?),
+    }
 }
 
 /// Sets the times of an open thing.
@@ -189,10 +195,14 @@ pub fn fd_pread(
     offset: u64,
     read: u32,
 ) -> Result<(), Fault> {
-    let file = ctx.descriptor(fd)?.as_file(Rights::FD_READ | Rights::FD_SEEK, Errno::IsDir)?;
+    let descriptor = ctx.descriptor(fd)?;
+    let file = descriptor.as_file(Rights::FD_READ | Rights::FD_SEEK, Errno::IsDir)?;
     memory.check(read, 4)?;
     let mut targets = memory.targets(buffers, buffers_len)?;
-    let len = retry(|| file.read_at(&mut targets, offset))?;
+    let len = match ctx.to_pool(descriptor) {
+        Some(file) => read_on_pool(ctx, file, &mut targets, Some(offset))?,
+        None => retry(|| file.read_at(&mut targets, offset))?,
+    };
     drop(targets);
     Ok(memory.write_u32(read, len as u32)?)
 }
@@ -233,10 +243,14 @@ pub fn fd_pwrite(
     offset: u64,
     written: u32,
 ) -> Result<(), Fault> {
-    let file = ctx.descriptor(fd)?.as_file(Rights::FD_WRITE | Rights::FD_SEEK, Errno::Badf)?;
+    let descriptor = ctx.descriptor(fd)?;
+    let file = descriptor.as_file(Rights::FD_WRITE | Rights::FD_SEEK, Errno::Badf)?;
     memory.check(written, 4)?;
     let sources = memory.sources(buffers, buffers_len)?;
-    let len = retry(|| file.write_at(&sources, offset))?;
+    let len = match ctx.to_pool(descriptor) {
+        Some(file) => write_on_pool(ctx, file, &sources, Some(offset))?,
+        None => retry(|| file.write_at(&sources, offset))?,
+    };
     drop(sources);
     Ok(memory.write_u32(written, len as u32)?)
 }
@@ -250,10 +264,17 @@ pub fn fd_read(
     buffers_len: u32,
     read: u32,
 ) -> Result<(), Fault> {
-    let file = ctx.descriptor(fd)?.as_file(Rights::FD_READ, Errno::IsDir)?;
+    let descriptor = ctx.descriptor(fd)?;
+    let file = descriptor.as_file(Rights::FD_READ, Errno::IsDir)?;
     memory.check(read, 4)?;
     let mut targets = memory.targets(buffers, buffers_len)?;
-    let len = ctx.waiting(file, PollFlags::IN, |_| file.read(&mut targets))?;
+    let len = match ctx.to_pool(descriptor) {
+        Some(file) => read_on_pool(ctx, file, &mut targets, None)?,
+        None => ctx.waiting(fd, file, PollFlags::IN, |ready| {
+            let read = if ready { file.read_now(&mut targets, None)? } else { None };
+            read.map_or_else(|| file.read(&mut targets), Ok)
+        })?,
+    };
     drop(targets);
     Ok(memory.write_u32(read, len as u32)?)
 }
@@ -268,13 +289,30 @@ pub fn fd_readdir(
     cookie: u64,
     used: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::FD_READDIR)?;
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::FD_READDIR)?;
     if len as usize > memory.limit() {
         // Not cut: a listing that does not fill its buffer is the last.
         return Err(Errno::Inval.into());
     }
     memory.check(used, 4)?;
     let bytes = memory.bytes_mut(buffer, len as usize)?;
+    let filled = if ctx.later.is_some() && directory.blocks() {
+        let listed = ctx.pooled(true, move || {
+            let mut bytes = vec![0; len as usize];
+            let filled = list(&*directory, cookie, &mut bytes)?;
+            bytes.truncate(filled);
+            Ok(bytes)
+        })?;
+        bytes[..listed.len()].copy_from_slice(&listed);
+        listed.len()
+    } else {
+        list(&*directory, cookie, bytes)?
+    };
+    Ok(memory.write_u32(used, filled as u32)?)
+}
+
+/// Fills bytes with entries; how many of them.
+fn list(directory: &dyn Directory, cookie: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
     let mut filled = 0;
     let mut put = |piece: &[u8]| {
         let fits = piece.len().min(bytes.len() - filled);
@@ -287,7 +325,7 @@ pub fn fd_readdir(
             encode_dirent(entry.next, entry.ino, entry.name.len() as u32, entry.filetype);
         put(&header) && put(entry.name)
     })?;
-    Ok(memory.write_u32(used, filled as u32)?)
+    Ok(filled)
 }
 
 /// Moves a descriptor onto another, which is closed.
@@ -344,14 +382,79 @@ pub fn fd_write(
     buffers_len: u32,
     written: u32,
 ) -> Result<(), Fault> {
-    let file = ctx.descriptor(fd)?.as_file(Rights::FD_WRITE, Errno::Badf)?;
+    let descriptor = ctx.descriptor(fd)?;
+    let file = descriptor.as_file(Rights::FD_WRITE, Errno::Badf)?;
     memory.check(written, 4)?;
     let sources = memory.sources(buffers, buffers_len)?;
-    let len = ctx.waiting(file, PollFlags::OUT, |ready| {
-        if ready { file.write_some(&sources) } else { file.write(&sources) }
-    })?;
+    let len = match ctx.to_pool(descriptor) {
+        Some(file) => write_on_pool(ctx, file, &sources, None)?,
+        None => ctx.waiting(fd, file, PollFlags::OUT, |ready| {
+            if ready { file.write_some(&sources) } else { file.write(&sources) }
+        })?,
+    };
     drop(sources);
     Ok(memory.write_u32(written, len as u32)?)
+}
+
+/// Reads what is in memory already, or leaves reading to the pool: a copy, for guest memory cannot be lent to a thread.
+fn read_on_pool(
+    ctx: &WasiCtx,
+    file: Arc<dyn File>,
+    targets: &mut [IoSliceMut<'_>],
+    offset: Option<u64>,
+) -> Result<usize, Fault> {
+    let read = match ctx.done::<Vec<u8>>() {
+        Some(read) => read?,
+        None => {
+            match file.read_now(targets, offset) {
+                Ok(None) | Err(Errno::Again | Errno::Intr) => {}
+                read => return Ok(read?.unwrap_or(0)),
+            }
+            let len = targets.iter().map(|target| target.len()).sum();
+            ctx.leave(move || {
+                let mut bytes = vec![0; len];
+                let len = retry(|| {
+                    let mut target = [IoSliceMut::new(&mut bytes)];
+                    match offset {
+                        Some(offset) => file.read_at(&mut target, offset),
+                        None => file.read(&mut target),
+                    }
+                })?;
+                bytes.truncate(len);
+                Ok(bytes)
+            })?
+        }
+    };
+    let mut rest = &read[..];
+    for target in targets {
+        let (now, later) = rest.split_at(rest.len().min(target.len()));
+        target[..now.len()].copy_from_slice(now);
+        rest = later;
+    }
+    Ok(read.len())
+}
+
+/// Leaves writing to the pool.
+fn write_on_pool(
+    ctx: &WasiCtx,
+    file: Arc<dyn File>,
+    sources: &[IoSlice<'_>],
+    offset: Option<u64>,
+) -> Result<usize, Fault> {
+    if let Some(written) = ctx.done() {
+        return written;
+    }
+    let mut bytes = Vec::with_capacity(sources.iter().map(|source| source.len()).sum());
+    for source in sources {
+        bytes.extend_from_slice(source);
+    }
+    ctx.leave(move || {
+        let source = [IoSlice::new(&bytes)];
+        retry(|| match offset {
+            Some(offset) => file.write_at(&source, offset),
+            None => file.write(&source),
+        })
+    })
 }
 
 /// Makes a call that does not wait for anyone again if a signal came between.

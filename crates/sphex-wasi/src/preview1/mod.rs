@@ -7,6 +7,8 @@
 
 mod args;
 mod fd;
+#[cfg(feature = "tokio")]
+mod later;
 mod link;
 mod memory;
 mod path;
@@ -21,6 +23,8 @@ pub use fd::{
     fd_filestat_get, fd_filestat_set_size, fd_filestat_set_times, fd_pread, fd_prestat_dir_name,
     fd_prestat_get, fd_pwrite, fd_read, fd_readdir, fd_renumber, fd_seek, fd_sync, fd_tell, fd_write,
 };
+#[cfg(feature = "tokio")]
+pub use later::add_to_linker_async;
 pub use link::{MODULE, add_to_linker};
 pub use memory::{GuestMemory, MAX_BUFFERS, MAX_PATH};
 pub use path::{
@@ -49,6 +53,9 @@ pub enum Fault {
     /// Not done: someone wants the store's wasm to stop. Where that asks for nothing else the call is made again. Only
     /// functions in an engine say so, and the engine's binding hears it.
     Look,
+    /// Not done: it would wait, and the engine's binding waits in its place, then makes the call again. Only functions of
+    /// `add_to_linker_async` say so.
+    Wait,
 }
 
 /// Why a guest goes no further.
@@ -72,14 +79,20 @@ impl From<Errno> for Fault {
 }
 
 impl WasiCtx {
-    /// Makes a call that may wait, so that an interrupt ends the wait. `call` is told whether it must not wait itself,
-    /// because the wait has been done here.
+    /// Makes a call on descriptor `number` that may wait, so that an interrupt ends the wait. `call` is told whether it must
+    /// not wait itself, because the wait has been done here.
     fn waiting<T>(
         &self,
+        number: u32,
         file: &dyn File,
         ready: PollFlags,
         mut call: impl FnMut(bool) -> Result<T, Errno>,
     ) -> Result<T, Fault> {
+        if self.later.is_some()
+            && let Some(fd) = file.wait_on()
+        {
+            return self.waiting_later(number, file, fd, ready, call);
+        }
         let watched = match file.wait_on() {
             Some(fd) => Some((fd, self.events()?)).filter(|(_, events)| !events.is_empty()),
             None => None,
@@ -104,6 +117,39 @@ impl WasiCtx {
                     waited => waited?,
                 };
                 self.check_interrupt()?;
+            }
+            match call(!nonblock) {
+                Err(Errno::Intr) => {}
+                // Another reader was faster.
+                Err(Errno::Again) if !nonblock => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// `waiting` where someone else waits.
+    fn waiting_later<T>(
+        &self,
+        number: u32,
+        file: &dyn File,
+        fd: BorrowedFd<'_>,
+        ready: PollFlags,
+        mut call: impl FnMut(bool) -> Result<T, Errno>,
+    ) -> Result<T, Fault> {
+        let nonblock = file.flags()?.contains(FdFlags::NONBLOCK);
+        loop {
+            self.check_interrupt()?;
+            if !nonblock {
+                match crate::context::poll(&mut [PollFd::from_borrowed_fd(fd, ready)], Some(0)) {
+                    Err(Errno::Intr) => continue,
+                    Ok(0) => {
+                        if let Some(mut later) = self.later() {
+                            later.files.push((number, ready));
+                        }
+                        return Err(Fault::Wait);
+                    }
+                    polled => polled?,
+                };
             }
             match call(!nonblock) {
                 Err(Errno::Intr) => {}

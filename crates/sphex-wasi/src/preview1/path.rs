@@ -3,8 +3,9 @@
 use super::fd::times;
 use super::types::{Errno, FdFlags, OFlags, Rights};
 use super::{Fault, GuestMemory, flags16};
-use crate::files::{OpenHow, Opened};
+use crate::files::{Directory, OpenHow, Opened};
 use crate::{Descriptor, WasiCtx};
+use std::sync::Arc;
 
 /// Makes a directory.
 pub fn path_create_directory(
@@ -14,8 +15,9 @@ pub fn path_create_directory(
     path: u32,
     len: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::PATH_CREATE_DIRECTORY)?;
-    Ok(directory.create_directory(memory.path(path, len)?)?)
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::PATH_CREATE_DIRECTORY)?;
+    let path = memory.path(path, len)?.to_owned();
+    ctx.pooled(directory.blocks(), move || directory.create_directory(&path))
 }
 
 /// Writes what is known of what a path names.
@@ -28,8 +30,9 @@ pub fn path_filestat_get(
     len: u32,
     result: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::PATH_FILESTAT_GET)?;
-    let stat = directory.stat_at(memory.path(path, len)?, follows(lookup)?)?;
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::PATH_FILESTAT_GET)?;
+    let (path, follow) = (memory.path(path, len)?.to_owned(), follows(lookup)?);
+    let stat = ctx.pooled(directory.blocks(), move || directory.stat_at(&path, follow))?;
     Ok(memory.write(result, &stat.encode())?)
 }
 
@@ -46,9 +49,10 @@ pub fn path_filestat_set_times(
     modified: u64,
     which: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::PATH_FILESTAT_SET_TIMES)?;
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::PATH_FILESTAT_SET_TIMES)?;
     let times = times(accessed, modified, which)?;
-    Ok(directory.set_times_at(memory.path(path, len)?, follows(lookup)?, times)?)
+    let (path, follow) = (memory.path(path, len)?.to_owned(), follows(lookup)?);
+    ctx.pooled(directory.blocks(), move || directory.set_times_at(&path, follow, times))
 }
 
 /// Gives a file a second name. Following a link first is not offered: EINVAL.
@@ -64,12 +68,13 @@ pub fn path_link(
     new: u32,
     new_len: u32,
 ) -> Result<(), Fault> {
-    let from = ctx.descriptor(old_fd)?.as_directory(Rights::PATH_LINK_SOURCE)?;
-    let to = ctx.descriptor(new_fd)?.as_directory(Rights::PATH_LINK_TARGET)?;
+    let from = ctx.descriptor(old_fd)?.to_directory(Rights::PATH_LINK_SOURCE)?;
+    let to = ctx.descriptor(new_fd)?.to_directory(Rights::PATH_LINK_TARGET)?;
     if follows(lookup)? {
         return Err(Errno::Inval.into());
     }
-    Ok(from.link(memory.path(old, old_len)?, to, memory.path(new, new_len)?)?)
+    let (old, new) = (memory.path(old, old_len)?.to_owned(), memory.path(new, new_len)?.to_owned());
+    ctx.pooled(from.blocks() || to.blocks(), move || from.link(&old, &*to, &new))
 }
 
 /// Opens or makes a file, or opens a directory.
@@ -96,6 +101,7 @@ pub fn path_open(
     needed.set(Rights::PATH_CREATE_FILE, oflags.contains(OFlags::CREAT));
     needed.set(Rights::PATH_FILESTAT_SET_SIZE, oflags.contains(OFlags::TRUNC));
     let directory = open_in(parent, needed)?;
+    let handed_down = parent.inheriting;
     let follow = follows(lookup)?;
     let modes: FdFlags = flags16(modes)?;
     let only_directory = oflags.contains(OFlags::DIRECTORY);
@@ -105,26 +111,27 @@ pub fn path_open(
     let wanted = Rights::from_bits_truncate(base);
     let read = wanted.intersects(Rights::FD_READ | Rights::FD_READDIR);
     let write = wanted.contains(Rights::FD_WRITE) && !only_directory;
-    let missing = (wanted & (Rights::FD_READ | Rights::FD_WRITE)).difference(parent.inheriting);
+    let missing = (wanted & (Rights::FD_READ | Rights::FD_WRITE)).difference(handed_down);
     if !missing.is_empty() && !only_directory {
         return Err(Errno::NotCapable.into());
     }
     memory.check(result, 4)?;
     let how = OpenHow { read, write, follow, oflags, flags: modes };
-    let opened = directory.open(memory.path(path, len)?, &how)?;
-    let mut rights = wanted & parent.inheriting;
+    let (path, read_only) = (memory.path(path, len)?.to_owned(), directory.read_only());
+    let opened = ctx.pooled(directory.blocks(), move || directory.open(&path, &how))?;
+    let mut rights = wanted & handed_down;
     let descriptor = match opened {
         // Only a directory was asked for, and to write it.
         Opened::Directory(_) if wanted.contains(Rights::FD_WRITE) => return Err(Errno::IsDir.into()),
         Opened::Directory(found) => {
-            let inheriting = Rights::from_bits_truncate(inheriting) & parent.inheriting;
+            let inheriting = Rights::from_bits_truncate(inheriting) & handed_down;
             Descriptor::directory(found, rights, inheriting)
         }
         Opened::File(file) => {
             if !write {
                 rights &= !(Rights::FD_ALLOCATE | Rights::FD_FILESTAT_SET_SIZE);
             }
-            if directory.read_only() {
+            if read_only {
                 rights &= !crate::context::CHANGING;
             }
             Descriptor::file(file, rights)
@@ -135,10 +142,10 @@ pub fn path_open(
 }
 
 /// The directory to open in. A read-only one says itself what it refuses, file by file.
-fn open_in(parent: &Descriptor, needed: Rights) -> Result<&dyn crate::files::Directory, Errno> {
+fn open_in(parent: &Descriptor, needed: Rights) -> Result<Arc<dyn Directory>, Errno> {
     let directory = parent.as_directory(Rights::empty())?;
     let checked = if directory.read_only() { needed & Rights::PATH_OPEN } else { needed };
-    parent.as_directory(checked)
+    parent.to_directory(checked)
 }
 
 /// Writes what a symbolic link holds, cut where the buffer ends.
@@ -153,10 +160,11 @@ pub fn path_readlink(
     buffer_len: u32,
     used: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::PATH_READLINK)?;
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::PATH_READLINK)?;
     memory.check(used, 4)?;
     memory.check(buffer, buffer_len as usize)?;
-    let target = directory.read_link(memory.path(path, len)?)?;
+    let path = memory.path(path, len)?.to_owned();
+    let target = ctx.pooled(directory.blocks(), move || directory.read_link(&path))?;
     let fits = target.len().min(buffer_len as usize);
     memory.write(buffer, &target[..fits])?;
     Ok(memory.write_u32(used, fits as u32)?)
@@ -170,8 +178,9 @@ pub fn path_remove_directory(
     path: u32,
     len: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::PATH_REMOVE_DIRECTORY)?;
-    Ok(directory.remove_directory(memory.path(path, len)?)?)
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::PATH_REMOVE_DIRECTORY)?;
+    let path = memory.path(path, len)?.to_owned();
+    ctx.pooled(directory.blocks(), move || directory.remove_directory(&path))
 }
 
 /// Moves a file or directory.
@@ -202,8 +211,9 @@ pub fn path_symlink(
     path: u32,
     len: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::PATH_SYMLINK)?;
-    Ok(directory.symlink(memory.path(target, target_len)?, memory.path(path, len)?)?)
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::PATH_SYMLINK)?;
+    let (target, path) = (memory.path(target, target_len)?.to_owned(), memory.path(path, len)?.to_owned());
+    ctx.pooled(directory.blocks(), move || directory.symlink(&target, &path))
 }
 
 /// Removes a name of anything but a directory.
@@ -214,8 +224,9 @@ pub fn path_unlink_file(
     path: u32,
     len: u32,
 ) -> Result<(), Fault> {
-    let directory = ctx.descriptor(fd)?.as_directory(Rights::PATH_UNLINK_FILE)?;
-    Ok(directory.unlink(memory.path(path, len)?)?)
+    let directory = ctx.descriptor(fd)?.to_directory(Rights::PATH_UNLINK_FILE)?;
+    let path = memory.path(path, len)?.to_owned();
+    ctx.pooled(directory.blocks(), move || directory.unlink(&path))
 }
 
 /// Whether a link at the end of a path is followed.

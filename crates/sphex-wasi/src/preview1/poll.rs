@@ -29,7 +29,7 @@ pub fn poll_oneoff(
         None => ctx.clocks.now(Clock::Monotonic)?,
     };
     let done = poll(ctx, memory, [subscriptions, events, count, result], began);
-    if done == Err(Fault::Look) {
+    if matches!(done, Err(Fault::Look | Fault::Wait)) {
         // The call will be made again: its times are still from when it began.
         ctx.began = Some(began);
     }
@@ -81,6 +81,7 @@ struct Timer {
 /// Waits for a descriptor of the host.
 struct Watched<'a> {
     userdata: u64,
+    number: u32,
     file: &'a dyn File,
     fd: BorrowedFd<'a>,
     write: bool,
@@ -115,8 +116,9 @@ impl<'a> Poll<'a> {
     fn file(&mut self, ctx: &'a WasiCtx, userdata: u64, fd: u32, write: bool) -> Result<(), Errno> {
         let needed = if write { Rights::FD_WRITE } else { Rights::FD_READ };
         let file = ctx.descriptor(fd)?.as_file(needed | Rights::POLL_FD_READWRITE, Errno::Badf)?;
+        let number = fd;
         match file.wait_on() {
-            Some(fd) => self.files.push(Watched { userdata, file, fd, write }),
+            Some(fd) => self.files.push(Watched { userdata, number, file, fd, write }),
             None => {
                 let ready = if write { Readiness::default() } else { file.readable()? };
                 self.happened.push(event(userdata, write, ready));
@@ -129,17 +131,17 @@ impl<'a> Poll<'a> {
     fn wait(mut self, ctx: &WasiCtx) -> Result<Vec<Event>, Fault> {
         let mut fds: SmallVec<[PollFd<'_>; 5]> = SmallVec::new();
         for watched in &self.files {
-            let flags = if watched.write { PollFlags::OUT } else { PollFlags::IN };
-            fds.push(PollFd::from_borrowed_fd(watched.fd, flags));
+            fds.push(PollFd::from_borrowed_fd(watched.fd, watched.awaited()));
         }
-        // What has happened already is told without waiting for anyone.
-        if self.happened.is_empty() {
+        // What has happened already is told without waiting for anyone; nor is anything watched where others wait.
+        if self.happened.is_empty() && ctx.later.is_none() {
             let events = ctx.events()?;
             fds.extend(events.iter().map(|event| PollFd::from_borrowed_fd(*event, PollFlags::IN)));
         }
         loop {
             let timeout = self.timeout(ctx)?;
-            let woken = crate::context::poll(&mut fds, timeout);
+            let at_once = ctx.later.is_some();
+            let woken = crate::context::poll(&mut fds, if at_once { Some(0) } else { timeout });
             ctx.check_interrupt()?;
             let woken = match woken {
                 Err(Errno::Intr) => continue,
@@ -151,7 +153,11 @@ impl<'a> Poll<'a> {
                 }
             }
             // The kernel's word that the time is over is taken for it: an embedder's clock may stand still.
-            let slept = if woken == 0 { timeout.unwrap_or(0) } else { 0 };
+            let slept = match ctx.later() {
+                Some(later) => later.slept,
+                None if woken == 0 => timeout.unwrap_or(0),
+                None => 0,
+            };
             for timer in &self.timers {
                 if timer.remaining(ctx)? <= slept {
                     let ready = Readiness::default();
@@ -160,6 +166,11 @@ impl<'a> Poll<'a> {
             }
             if !self.happened.is_empty() {
                 return Ok(self.happened);
+            }
+            if let Some(mut later) = ctx.later() {
+                later.timeout = timeout;
+                later.files.extend(self.files.iter().map(|watched| (watched.number, watched.awaited())));
+                return Err(Fault::Wait);
             }
         }
     }
@@ -185,6 +196,10 @@ impl Timer {
 }
 
 impl Watched<'_> {
+    fn awaited(&self) -> PollFlags {
+        if self.write { PollFlags::OUT } else { PollFlags::IN }
+    }
+
     /// What the kernel says of it, if anything. An error is left for the next read or write to tell.
     fn event(&self, flags: PollFlags) -> Option<Event> {
         if flags.is_empty() {

@@ -43,10 +43,19 @@ pub fn proc_raise(_ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>, signal: u32
     }
 }
 
-/// Lets another thread run.
-pub fn sched_yield(_ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>) -> Result<(), Fault> {
-    rustix::thread::sched_yield();
-    Ok(())
+/// Lets another thread run, or under `call_async` another task.
+pub fn sched_yield(ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>) -> Result<(), Fault> {
+    match ctx.later() {
+        Some(later) if later.yielded => Ok(()),
+        Some(mut later) => {
+            later.yields = true;
+            Err(Fault::Wait)
+        }
+        None => {
+            rustix::thread::sched_yield();
+            Ok(())
+        }
+    }
 }
 
 /// Fills a buffer with random bytes.

@@ -21,7 +21,7 @@ pub fn sock_accept(
     }
     memory.check(result, 4)?;
     let accepted =
-        ctx.waiting(socket, PollFlags::IN, |_| socket.accept(modes.contains(FdFlags::NONBLOCK)))?;
+        ctx.waiting(fd, socket, PollFlags::IN, |_| socket.accept(modes.contains(FdFlags::NONBLOCK)))?;
     let mut descriptor = Descriptor::socket(accepted);
     descriptor.rights &= listening.inheriting & !Rights::SOCK_ACCEPT;
     descriptor.inheriting = Rights::empty();
@@ -49,7 +49,12 @@ pub fn sock_recv(
     memory.check(result_flags, 2)?;
     let mut targets = memory.targets(buffers, buffers_len)?;
     let (peek, all) = (modes & 1 != 0, modes & 2 != 0);
-    let (len, truncated) = ctx.waiting(socket, PollFlags::IN, |_| socket.receive(&mut targets, peek, all))?;
+    // Who waits for all of it would block the thread of an async call: what is there must do.
+    let at_once = ctx.later.is_some();
+    let (len, truncated) = ctx.waiting(fd, socket, PollFlags::IN, |_| match at_once {
+        true => socket.receive_now(&mut targets, peek),
+        false => socket.receive(&mut targets, peek, all),
+    })?;
     drop(targets);
     memory.write_u32(received, len as u32)?;
     Ok(memory.write(result_flags, &u16::from(truncated).to_le_bytes())?)
@@ -71,7 +76,7 @@ pub fn sock_send(
     }
     memory.check(sent, 4)?;
     let sources = memory.sources(buffers, buffers_len)?;
-    let len = ctx.waiting(socket, PollFlags::OUT, |ready| {
+    let len = ctx.waiting(fd, socket, PollFlags::OUT, |ready| {
         if ready { socket.write_some(&sources) } else { socket.send(&sources) }
     })?;
     drop(sources);
