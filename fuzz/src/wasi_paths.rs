@@ -1,6 +1,7 @@
 //! A guest with random paths, links and calls, in a directory beside ones that are none of its business.
 //!
-//! The bytes make a tree and a list of preview 1 calls. After each call what is outside is as it was; nothing that a call
+//! The bytes make a tree and a list of preview 1 calls. Two names of three are such that the call has something to find: those
+//! of the tree, or new ones in its directories; the others are whatever a hostile guest may think of. After each call what is outside is as it was; nothing that a call
 //! wrote into the guest's memory tells of it: no content, no link's target, no inode number. A second process, in which
 //! `openat2` does not exist, does the same with the path resolver's own walk, and must answer the same.
 
@@ -165,32 +166,150 @@ fn path(root: &str, choices: &mut Choices<'_>) -> String {
     if path.is_empty() { "''".into() } else { path }
 }
 
+/// Names that a call may find, each relative to the guest's directory: what was made there, whether or not it still is.
+#[derive(Default)]
+struct Known {
+    directories: Vec<String>,
+    files: Vec<String>,
+    links: Vec<String>,
+    /// New names that were given so far.
+    given: usize,
+}
+
+/// What a call wants of a name.
+#[derive(Clone, Copy)]
+enum Wish {
+    Directory,
+    File,
+    Link,
+    Any,
+    New,
+}
+
+impl Known {
+    /// What is there before the first call, in the order of names.
+    fn of(directory: &Path) -> Known {
+        let mut known = Known::default();
+        let mut open = vec![String::new()];
+        while let Some(path) = open.pop() {
+            let Ok(entries) = std::fs::read_dir(directory.join(&path)) else { continue };
+            let mut names: Vec<String> =
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            for name in names {
+                let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+                let Ok(stat) = directory.join(&path).symlink_metadata() else { continue };
+                if stat.is_dir() {
+                    open.push(path.clone());
+                }
+                known.add(if stat.is_dir() { 'd' } else if stat.is_symlink() { 'l' } else { 'f' }, path);
+            }
+        }
+        known
+    }
+
+    fn add(&mut self, kind: char, path: String) {
+        match kind {
+            'd' => self.directories.push(path),
+            'l' => self.links.push(path),
+            _ => self.files.push(path),
+        }
+    }
+
+    /// A name relative to a descriptor, which suits the wish if it can.
+    fn name(&mut self, fd: u32, wish: Wish, root: &str, choices: &mut Choices<'_>) -> String {
+        if choices.one_in(3) {
+            return path(root, choices);
+        }
+        let frozen = ["a", "b", "a/c", "l", "a/out"];
+        let all = [&self.directories, &self.files, &self.links];
+        let list = match wish {
+            _ if fd == 4 => return choices.pick(&frozen).into(),
+            _ if fd != 3 => return choices.pick(&NAMES).into(),
+            Wish::Directory => &self.directories,
+            Wish::File => &self.files,
+            Wish::Link => &self.links,
+            Wish::Any => all[choices.below(3)],
+            Wish::New => {
+                self.given += 1;
+                let name = format!("n{}", self.given);
+                return match choices.below(2 * self.directories.len() + 1) {
+                    at if at < self.directories.len() => format!("{}/{name}", self.directories[at]),
+                    _ => name,
+                };
+            }
+        };
+        // Those that were made last are the likeliest to be there still.
+        match list.len() {
+            0 => path(root, choices),
+            len => list[len - 1 - choices.below(len)].clone(),
+        }
+    }
+
+    /// Remembers what a call that succeeded has made: words of its line.
+    fn note(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (kind, fd, path) = match words[..] {
+            ["path_open", fd, _, path, how, ..] if how.contains('c') => ('f', fd, path),
+            ["path_create_directory", fd, path] => ('d', fd, path),
+            ["path_symlink", _, fd, path] => ('l', fd, path),
+            ["path_link", _, _, _, fd, path] => ('f', fd, path),
+            ["path_rename", "3", old, fd, path] => {
+                let kind = if self.directories.iter().any(|name| name == old) { 'd' } else { 'f' };
+                (kind, fd, path)
+            }
+            _ => return,
+        };
+        if fd == "3" && self.files.len() + self.directories.len() + self.links.len() < 200 {
+            self.add(kind, path.to_owned());
+        }
+    }
+}
+
 /// The next call, as a line of the guest's language.
-fn line(root: &str, choices: &mut Choices<'_>) -> String {
-    let fd = choices.pick(&[3, 3, 3, 3, 4, 4, 5, 6, 7, 8]);
+fn line(known: &mut Known, root: &str, choices: &mut Choices<'_>) -> String {
+    let fd = choices.pick(&[3, 3, 3, 3, 3, 4, 4, 5, 6, 7]);
     let follow = choices.pick(&["f", "-"]);
-    let one = path(root, choices);
-    match choices.below(20) {
-        0..=3 => {
-            let how = choices.pick(&["-", "-", "c", "d", "ce", "t", "ct"]);
-            let rights = choices.pick(&["all", "rw", "r", "w", "-"]);
+    let mut name = |fd, wish, choices: &mut Choices<'_>| known.name(fd, wish, root, choices);
+    match choices.below(22) {
+        0..=4 => {
+            let how = choices.pick(&["-", "-", "-", "d", "c", "ce", "t", "ct"]);
+            let wish = match how {
+                "d" => Wish::Directory,
+                "ce" => Wish::New,
+                "-" => Wish::Any,
+                _ => choices.pick(&[Wish::File, Wish::New]),
+            };
+            let one = name(fd, wish, choices);
+            let rights = choices.pick(&["all", "rw", "r", "r", "w", "-"]);
             let modes = choices.pick(&["-", "-", "n", "a"]);
             format!("path_open {fd} {follow} {one} {how} {rights} all {modes}")
         }
-        4 | 5 => format!("path_create_directory {fd} {one}"),
-        6 | 7 => format!("path_filestat_get {fd} {follow} {one}"),
-        8 => format!(
-            "path_filestat_set_times {fd} {follow} {one} 1000000000 2000000000 {}",
+        5 | 6 => format!("path_create_directory {fd} {}", name(fd, Wish::New, choices)),
+        7 | 8 => format!("path_filestat_get {fd} {follow} {}", name(fd, Wish::Any, choices)),
+        9 => format!(
+            "path_filestat_set_times {fd} {follow} {} 1000000000 2000000000 {}",
+            name(fd, Wish::Any, choices),
             choices.pick(&["am", "AM"])
         ),
-        9 => format!("path_link {fd} {follow} {one} {} {}", choices.pick(&[3, 4, 5]), path(root, choices)),
-        10 => format!("path_readlink {fd} {one} 200"),
-        11 => format!("path_remove_directory {fd} {one}"),
-        12 | 13 => format!("path_rename {fd} {one} {} {}", choices.pick(&[3, 3, 4, 5]), path(root, choices)),
-        14 | 15 => format!("path_symlink {} {fd} {one}", path(root, choices)),
-        16 => format!("path_unlink_file {fd} {one}"),
-        17 => format!("fd_close {}", choices.pick(&[5, 6, 7])),
-        18 => format!("fd_readdir {fd}"),
+        10 | 11 => {
+            let (one, to) = (name(fd, Wish::File, choices), choices.pick(&[3, 3, 4, 5]));
+            let follow = choices.pick(&["f", "-", "-", "-"]);
+            format!("path_link {fd} {follow} {one} {to} {}", name(to, Wish::New, choices))
+        }
+        12 => format!("path_readlink {fd} {} 200", name(fd, Wish::Link, choices)),
+        13 => format!("path_remove_directory {fd} {}", name(fd, Wish::Directory, choices)),
+        14 | 15 => {
+            let (one, to) = (name(fd, Wish::Any, choices), choices.pick(&[3, 3, 4, 5]));
+            format!("path_rename {fd} {one} {to} {}", name(to, Wish::New, choices))
+        }
+        16 | 17 => format!("path_symlink {} {fd} {}", path(root, choices), name(fd, Wish::New, choices)),
+        18 => {
+            let wish = choices.pick(&[Wish::File, Wish::Link]);
+            format!("path_unlink_file {fd} {}", name(fd, wish, choices))
+        }
+        19 => format!("fd_close {}", choices.pick(&[5, 6, 7])),
+        20 => format!("fd_readdir {fd}"),
         _ => format!("fd_read {fd}"),
     }
 }
@@ -201,16 +320,20 @@ fn run(bytes: &[u8]) -> Result<Vec<String>, String> {
     let world = World::new(&mut choices).map_err(|error| format!("cannot make a world: {error}"))?;
     let root = world.root.path().display().to_string();
     let mut guest = world.guest();
+    let mut known = Known::of(&world.root.path().join("box"));
     let mut outcomes = Vec::new();
     for calls in 0..40 {
         if choices.is_empty() {
             break;
         }
-        let line = line(&root, &mut choices);
+        let line = line(&mut known, &root, &mut choices);
         guest.memory.fill(0);
         let outcome = call(&mut guest, &line);
         // The guest has put its arguments into memory as well: what it was told is in the outcome.
         let told = told_inodes(&guest, &line, &outcome);
+        if outcome.starts_with("ok") {
+            known.note(&line);
+        }
         let line = line.replace(&root, "ROOT");
         outcomes.push(format!("{line} = {}", outcome.replace(&root, "ROOT")));
         if outcome.contains("CANARY") {

@@ -73,7 +73,8 @@ fn every_function_succeeds_and_fails_here() {
         .collect();
     let names: Vec<&str> = include_str!("../src/preview1/link.rs")
         .lines()
-        .filter_map(|line| line.trim().split_once('(').map(|(name, _)| name))
+        .filter_map(|line| line.trim().strip_prefix("now ").or(line.trim().strip_prefix("later ")))
+        .filter_map(|line| line.split_once('(').map(|(name, _)| name))
         .filter(|name| {
             ["args_", "environ_", "clock_", "fd_", "path_", "sock_"].iter().any(|p| name.starts_with(p))
         })

@@ -103,7 +103,7 @@ impl Guest {
             Ok(()) => format!("ok {}", self.result(&words)).trim_end().into(),
             Err(Fault::Errno(errno)) => name(errno),
             Err(Fault::Stop(stop)) => format!("{stop:?}"),
-            Err(Fault::Look) => "look, without a store".into(),
+            Err(Fault::Look | Fault::Wait) => "look, without a store".into(),
         }
     }
 
