@@ -345,6 +345,10 @@ fn damaged_entries_are_compiled_again() {
     damaged(&[good.as_slice(), b"more"].concat(), &"longer");
     damaged(&vec![0; good.len()], &"zeros, as after a crash of the machine");
     home.says("hello", "hello\n");
+    // A bad one goes even where none takes its place.
+    fs::write(&entry, &good[1..]).expect("an entry");
+    let ended = run(home.sphex(&["hello.wat"]).env("SPHEX_CACHE_SIZE", "1"));
+    assert_eq!((ended.code, ended.stdout.as_str(), entry.exists()), (0, "hello\n", false));
 }
 
 #[test]
