@@ -17,6 +17,8 @@
 //! What is inserted are moves, which leave the flags alone.
 
 mod budget;
+#[cfg(test)]
+mod budget_tests;
 
 use crate::machine::{Amode, BlockData, MachineFunction, MachineInst, Pseudo, Slot, Span, VARIANT_MEMORY};
 use crate::regalloc::{Operand, OperandConstraint, OperandKind, OperandPos, RaClass, VReg};
