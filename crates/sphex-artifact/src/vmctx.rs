@@ -59,6 +59,8 @@ pub struct VmStore {
     pub reserved: u32,
     /// The host's own data of the store; compiled code never reads it.
     pub host: *mut u8,
+    /// Where the host's own frames begin that wasm called last; what wasm has on the stack is above.
+    pub exit_sp: u64,
 }
 
 /// A linear memory.

@@ -20,15 +20,20 @@ pub(crate) const HOST_STACK: usize = 128 << 10;
 /// What a fiber costs its outer entry, beside the stack that wasm used there: bounds how deep fibers nest.
 const NESTED_FIBER: usize = 4 << 10;
 
+/// The stack limit of an entry is rounded down to a multiple of this, so that calls from near each other have the same:
+/// setting the word that other threads may write costs more than all else of a call.
+const LIMIT_STEP: usize = 4 << 10;
+
 /// What an entry found in `VmStore` and puts back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Saved {
     pub(crate) exit_fp: u64,
     pub(crate) exit_pc: u64,
     pub(crate) entry_sp: u64,
+    /// 0: no wasm of the store was running.
     pub(crate) entry_fp: u64,
     /// Where the host's own frames began when it entered again; everything of wasm is above.
-    pub(crate) exit_sp: usize,
+    pub(crate) exit_sp: u64,
     stack_limit: u64,
     host: *mut u8,
     active: *mut VmStore,
@@ -57,20 +62,67 @@ pub(crate) unsafe fn enter(
     vmctx: *mut u8,
     image: &mut Image,
 ) -> Result<()> {
+    let stack_bytes = image.stack_bytes as usize;
+    // SAFETY: the caller's promise.
+    unsafe { enter_by(store, stack_bytes, |vm| stubs::enter(code, vmctx, image, vm)) }
+}
+
+/// Runs a stub that enters wasm, with this many bytes of stack arguments.
+///
+/// A *plain* entry, in a store whose wasm is not running, on the thread's own stack, with the stack limit of the entry
+/// before it, costs a few compares and stores. All others go through `begin` and `end`. A plain entry never spans a
+/// suspension (see `fiber`): what is suspended is the base entry of a fiber, which is not plain.
+///
+/// # Safety
+///
+/// As for [`enter`]; the stub gives what `stubs::enter` gives.
+#[inline(always)]
+pub(crate) unsafe fn enter_by(
+    store: StorePtr,
+    stack_bytes: usize,
+    stub: impl FnOnce(*mut VmStore) -> u64,
+) -> Result<()> {
     // SAFETY: the caller lends us the store.
     unsafe {
         let inner = store.0.as_ptr();
-        if (*inner).vm.limit().load(Ordering::Relaxed) == u64::MAX {
-            look(store)?;
-        }
-        sys::thread_has_signal_stack()
-            .map_err(|error| Error::system("cannot make an alternate signal stack", error))?;
-        begin(store, image.stack_bytes as usize)?;
         let vm = (*inner).vm.as_ptr();
-        let status = stubs::enter(code, vmctx, image, vm);
-        end(store);
+        let here = 0u8;
+        let sp = &raw const here as usize;
+        let low = sys::entry_low();
+        let limit = limit_at(sp, low, (*inner).engine.max_wasm_stack());
+        let plain = low != 0
+            && (*vm).entry_fp == 0
+            && (*inner).fiber.is_null()
+            && (*inner).vm.limit().load(Ordering::Relaxed) == limit as u64
+            && has_room(sp, stack_bytes, limit);
+        let mut outer = ptr::null_mut();
+        if plain {
+            outer = ACTIVE.with(|active| active.replace(vm));
+            (*vm).host = inner.cast();
+        } else {
+            begin(store, sp, stack_bytes)?;
+        }
+        let status = stub(vm);
+        if plain {
+            ACTIVE.with(|active| active.set(outer));
+            (*vm).entry_fp = 0;
+        } else {
+            end(store);
+        }
         if status == 0 { Ok(()) } else { Err(take_error(store)) }
     }
+}
+
+/// The lowest stack pointer of wasm that is entered at `sp`, on a stack that ends at `low`.
+#[inline(always)]
+fn limit_at(sp: usize, low: usize, most: usize) -> usize {
+    (sp.saturating_sub(most) & !(LIMIT_STEP - 1)).max(low + HOST_STACK)
+}
+
+/// Is there room for the stack arguments and the stub's frame?
+#[inline(always)]
+fn has_room(sp: usize, stack_bytes: usize, limit: usize) -> bool {
+    sp.saturating_sub(stack_bytes + 1024) > limit
 }
 
 /// Looks at what was asked for before the entry: not every function would see it.
@@ -88,28 +140,29 @@ unsafe fn look(store: StorePtr) -> Result<()> {
 /// Sets the limit and notes the entry. Never inlined, as `end` is not: between the two a fiber may have moved to another
 /// thread, and the address of a thread-local must not be kept from one to the other.
 #[inline(never)]
-unsafe fn begin(store: StorePtr, stack_bytes: usize) -> Result<()> {
+unsafe fn begin(store: StorePtr, sp: usize, stack_bytes: usize) -> Result<()> {
     // SAFETY: as for `enter`.
     unsafe {
+        if (*store.0.as_ptr()).vm.limit().load(Ordering::Relaxed) == u64::MAX {
+            look(store)?;
+        }
+        let low = sys::prepare_entries()?;
         let inner = &mut *store.0.as_ptr();
         let vm = inner.vm.as_ptr();
-        let here = 0u8;
-        let sp = &raw const here as usize;
-        let low = sys::stack_low().map_err(|error| Error::system("cannot find the stack's bounds", error))?;
-        let mut limit = sp.saturating_sub(inner.engine.max_wasm_stack()).max(low + HOST_STACK);
+        let mut limit = limit_at(sp, low, inner.engine.max_wasm_stack());
         let fiber = inner.fiber;
         // The first entry on a fiber is its base's: for it suspension is on, for all within it off.
         let base = !fiber.is_null() && !(*fiber).entered;
-        if !inner.activations.is_empty() {
+        if (*vm).entry_fp != 0 {
             // A nested entry has what its outer one has left, on the same stack or on another.
             if base {
-                let left = inner.exit_sp.saturating_sub((*vm).stack_limit as usize);
+                let left = ((*vm).exit_sp as usize).saturating_sub((*vm).stack_limit as usize);
                 limit = limit.max(sp.saturating_sub(left.saturating_sub(NESTED_FIBER)));
             } else if (*vm).stack_limit < sp as u64 {
                 limit = limit.max((*vm).stack_limit as usize);
             }
         }
-        if sp.saturating_sub(stack_bytes + 1024) <= limit {
+        if !has_room(sp, stack_bytes, limit) {
             let mut error = Error::from_trap(Trap::StackOverflow);
             error.set_backtrace(walk::backtrace(inner, None));
             return Err(error);
@@ -135,7 +188,7 @@ unsafe fn push(store: StorePtr, fiber: *mut Control) {
             exit_pc: (*vm).exit_pc,
             entry_sp: (*vm).entry_sp,
             entry_fp: (*vm).entry_fp,
-            exit_sp: inner.exit_sp,
+            exit_sp: (*vm).exit_sp,
             stack_limit: (*vm).stack_limit,
             host: (*vm).host,
             active: ACTIVE.with(|active| active.replace(vm)),
@@ -154,7 +207,7 @@ pub(crate) struct Detached {
     exit_pc: u64,
     entry_sp: u64,
     entry_fp: u64,
-    exit_sp: usize,
+    exit_sp: u64,
     stack_limit: u64,
 }
 
@@ -175,7 +228,7 @@ pub(crate) unsafe fn detach(store: StorePtr) -> Option<Detached> {
             exit_pc: (*vm).exit_pc,
             entry_sp: (*vm).entry_sp,
             entry_fp: (*vm).entry_fp,
-            exit_sp: inner.exit_sp,
+            exit_sp: (*vm).exit_sp,
             stack_limit: (*vm).stack_limit,
         };
         end(store);
@@ -193,13 +246,12 @@ pub(crate) unsafe fn attach(store: StorePtr, detached: Detached, fiber: *mut Con
     // SAFETY: the caller's promise.
     unsafe {
         push(store, fiber);
-        let inner = &mut *store.0.as_ptr();
-        let vm = inner.vm.as_ptr();
+        let vm = (*store.0.as_ptr()).vm.as_ptr();
         (*vm).exit_fp = detached.exit_fp;
         (*vm).exit_pc = detached.exit_pc;
         (*vm).entry_sp = detached.entry_sp;
         (*vm).entry_fp = detached.entry_fp;
-        inner.exit_sp = detached.exit_sp;
+        (*vm).exit_sp = detached.exit_sp;
         (*vm).stack_limit = detached.stack_limit;
         set_limit(vm, detached.stack_limit);
     }
@@ -230,15 +282,19 @@ unsafe fn end(store: StorePtr) {
         (*vm).exit_pc = saved.exit_pc;
         (*vm).entry_sp = saved.entry_sp;
         (*vm).entry_fp = saved.entry_fp;
-        inner.exit_sp = saved.exit_sp;
+        (*vm).exit_sp = saved.exit_sp;
         inner.fiber = saved.fiber;
-        (*vm).stack_limit = saved.stack_limit;
         (*vm).host = saved.host;
-        set_limit(vm, saved.stack_limit);
+        // No wasm looks at the limit of a store that is idle; the next entry will probably want the same.
+        if saved.entry_fp != 0 {
+            (*vm).stack_limit = saved.stack_limit;
+            set_limit(vm, saved.stack_limit);
+        }
     }
 }
 
 /// What made wasm unwind.
+#[cold]
 unsafe fn take_error(store: StorePtr) -> Error {
     // SAFETY: as for `enter`.
     let (code, pending) = unsafe {
@@ -260,6 +316,7 @@ unsafe fn take_error(store: StorePtr) -> Error {
 /// # Safety
 ///
 /// Called by a host function or builtin of this store.
+#[cold]
 pub(crate) unsafe fn raise(inner: &mut super::store::StoreInner, mut error: Error) {
     error.set_backtrace(walk::backtrace(inner, None));
     inner.pending = Some(Pending::Error(error));

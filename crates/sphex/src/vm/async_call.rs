@@ -40,6 +40,7 @@ use super::call::{HostFunc, WasmRet, WasmValues, end_of, raw_host_frame, refs_of
 use super::fiber::{self, Control, Fiber};
 use super::image;
 use super::store::{StoreData, StoreInner, StorePtr};
+use super::stubs;
 use super::sys;
 use crate::asynchronous::HostFuture;
 use crate::engine::Engine;
@@ -266,7 +267,8 @@ impl HostFunc {
     {
         let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
         let signature = engine.intern(&ty)?;
-        Ok(HostFunc { signature, call: call_typed_async::<T, P, R, F>, body: Box::new(f) })
+        let code = stubs::exit as *const () as *const u8;
+        Ok(HostFunc { signature, call: call_typed_async::<T, P, R, F>, code, body: Box::new(f) })
     }
 
     /// A function of Rust types with a body for calls that may not wait and one for those that may.
@@ -280,7 +282,8 @@ impl HostFunc {
     {
         let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
         let signature = engine.intern(&ty)?;
-        Ok(HostFunc { signature, call: call_either::<T, P, R, N, L>, body: Box::new((now, later)) })
+        let code = stubs::exit as *const () as *const u8;
+        Ok(HostFunc { signature, call: call_either::<T, P, R, N, L>, code, body: Box::new((now, later)) })
     }
 
     /// An async function of values.
@@ -293,7 +296,8 @@ impl HostFunc {
             + 'static,
     {
         let signature = engine.intern(ty)?;
-        Ok(HostFunc { signature, call: call_untyped_async::<T, F>, body: Box::new(f) })
+        let code = stubs::exit as *const () as *const u8;
+        Ok(HostFunc { signature, call: call_untyped_async::<T, F>, code, body: Box::new(f) })
     }
 }
 

@@ -4,6 +4,7 @@
 //! inlining is a store to a field of the image. Untyped ones follow the signature's placement.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe};
@@ -14,10 +15,12 @@ use sphex_artifact::types::{FuncType, ValType};
 use sphex_artifact::vmctx::{HostCall, Image, VmHeader};
 
 use super::activation::{enter, raise};
+use super::direct;
 use super::image::{self, Cursor};
 use super::instance::null_bits;
 use super::raw::RawVal;
 use super::store::{HostEntry, Pending, StoreData, StoreInner, StorePtr, TRAP_PENDING};
+use super::stubs;
 use crate::engine::{Engine, Signature};
 use crate::error::{Error, ErrorKind, Result};
 use crate::externref::ExternRef;
@@ -305,8 +308,15 @@ pub trait IntoFunc<T, Params, R>: Send + Sync + 'static {
 pub struct HostFunc {
     pub(crate) signature: Arc<Signature>,
     pub(crate) call: HostCall,
+    /// The stub through which wasm calls it.
+    pub(crate) code: *const u8,
     pub(super) body: Box<dyn Any + Send + Sync>,
 }
+
+// SAFETY: `code` is a stub's address; the rest is `Send` and `Sync` by itself.
+unsafe impl Send for HostFunc {}
+// SAFETY: as above.
+unsafe impl Sync for HostFunc {}
 
 impl fmt::Debug for HostFunc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -324,7 +334,9 @@ impl HostFunc {
         F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
     {
         let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
-        Ok(HostFunc { signature: engine.intern(&ty)?, call: call_typed::<T, P, R, F>, body: Box::new(f) })
+        let (code, call) = direct::host_call::<T, P, R, F>()
+            .unwrap_or((stubs::exit as *const () as *const u8, call_typed::<T, P, R, F>));
+        Ok(HostFunc { signature: engine.intern(&ty)?, call, code, body: Box::new(f) })
     }
 
     /// The Rust function. A checked downcast here was half of what a call out of wasm cost.
@@ -345,7 +357,8 @@ impl HostFunc {
         T: 'static,
         F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     {
-        Ok(HostFunc { signature: engine.intern(ty)?, call: call_untyped::<T, F>, body: Box::new(f) })
+        let code = stubs::exit as *const () as *const u8;
+        Ok(HostFunc { signature: engine.intern(ty)?, call: call_untyped::<T, F>, code, body: Box::new(f) })
     }
 }
 
@@ -381,25 +394,40 @@ pub(super) unsafe fn raw_host_frame<T: 'static>(
     };
     let here = 0u8;
     // SAFETY: as above.
-    unsafe { (*store).inner.exit_sp = &raw const here as usize };
+    unsafe { (*(*store).inner.vm.as_ptr()).exit_sp = &raw const here as u64 };
     // SAFETY: a caller's vmctx is one of this store (V1).
     let number = (!caller.is_null()).then(|| unsafe { (*caller).instance.addr() });
     // SAFETY: as above.
-    let roots = unsafe { (*store).inner.roots.mark() };
-    let result = panic::catch_unwind(AssertUnwindSafe(|| body(func, store, number)));
+    unsafe { guarded(&raw mut (*store).inner, || body(func, store, number)) }
+}
+
+/// Runs a host function's body in a scope of roots, and leaves what it failed with in the store.
+///
+/// # Safety
+///
+/// Called for a host function that wasm of this store has called; nobody else uses the store but the body.
+#[inline(always)]
+pub(super) unsafe fn guarded(inner: *mut StoreInner, body: impl FnOnce() -> Result<()>) {
+    // SAFETY: the caller's promise.
+    let roots = unsafe { (*inner).roots.mark() };
+    let result = panic::catch_unwind(AssertUnwindSafe(body));
     // SAFETY: as above.
-    unsafe { (*store).inner.roots.release(roots) };
+    unsafe { (*inner).roots.release(roots) };
     match result {
         Ok(Ok(())) => {}
-        // SAFETY: called by a host function.
-        Ok(Err(error)) => unsafe { raise(&mut (*store).inner, error) },
         // SAFETY: as above.
-        Err(payload) => unsafe {
-            let inner = &mut (*store).inner;
-            inner.pending = Some(Pending::Panic(payload));
-            (*inner.vm.as_ptr()).trap = TRAP_PENDING;
-        },
+        Ok(Err(error)) => unsafe { raise(&mut *inner, error) },
+        // SAFETY: as above.
+        Err(payload) => unsafe { raise_panic(&mut *inner, payload) },
     }
+}
+
+/// As `raise`, for a panic.
+#[cold]
+unsafe fn raise_panic(inner: &mut StoreInner, payload: Box<dyn Any + Send>) {
+    inner.pending = Some(Pending::Panic(payload));
+    // SAFETY: V1.
+    unsafe { (*inner.vm.as_ptr()).trap = TRAP_PENDING };
 }
 
 unsafe extern "C" fn call_typed<T, P, R, F>(env: *mut u8, caller: *mut VmHeader, image: *mut Image)
@@ -536,8 +564,48 @@ pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
         image.stack = area;
         image.stack_bytes = cursor.bytes.next_multiple_of(16) as u64;
         let funcref = *inner.funcs[index].funcref;
-        enter(store, funcref.code, funcref.vmctx, &mut image)?;
+        match direct::enter::<P, R>(store, funcref, &mut image) {
+            Some(entered) => entered?,
+            None => enter(store, funcref.code, funcref.vmctx, &mut image)?,
+        }
         Ok(R::load(&mut *store.0.as_ptr(), &image, results))
+    }
+}
+
+/// Calls a function by its signature's placement: `give` puts the arguments into image and area, `take` gets the results
+/// from there.
+///
+/// # Safety
+///
+/// `give` leaves values of the parameters' types at their places, whose references are of this store.
+#[inline(always)]
+unsafe fn by_placement(
+    store: StorePtr,
+    index: usize,
+    give: impl FnOnce(&mut StoreInner, &Signature, &mut Image, *mut u8) -> Result<()>,
+    take: impl FnOnce(&mut StoreInner, &Signature, &Image, *const u8),
+) -> Result<()> {
+    // SAFETY: the store is ours until we return; the areas are as large as the placement says. A store keeps its functions,
+    // and with them their signatures, as long as it lives.
+    unsafe {
+        let inner = &mut *store.0.as_ptr();
+        let signature = &*Arc::as_ptr(&inner.funcs[index].signature);
+        let funcref = *inner.funcs[index].funcref;
+        let placement = &signature.placement;
+        // Empty ones, of most signatures, cost nothing.
+        let mut area = image::area(placement.stack_bytes);
+        let mut results = image::area(placement.return_bytes);
+        let (area, results): (*mut u8, *mut u8) = (area.as_mut_ptr().cast(), results.as_mut_ptr().cast());
+        let mut image = image::EMPTY;
+        give(inner, signature, &mut image, area)?;
+        if let Some(place) = placement.return_pointer {
+            image::write_at(&mut image, area, place, Shape::Int, results as usize as u128);
+        }
+        image.stack = area;
+        image.stack_bytes = u64::from(placement.stack_bytes);
+        enter(store, funcref.code, funcref.vmctx, &mut image)?;
+        take(&mut *store.0.as_ptr(), signature, &image, results);
+        Ok(())
     }
 }
 
@@ -548,58 +616,64 @@ pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
 /// The values are of the parameters' types, and their references are of this store; there are as many as the larger of
 /// parameters and results.
 unsafe fn raw(store: StorePtr, index: usize, values: &mut [RawVal]) -> Result<()> {
-    // SAFETY: the store is ours until we return; the areas are as large as the placement says.
+    let values = Cell::from_mut(values).as_slice_of_cells();
+    // SAFETY: the caller's promise; places are of the placement that `by_placement` made the areas for.
     unsafe {
-        let inner = &mut *store.0.as_ptr();
-        let signature = inner.funcs[index].signature.clone();
-        let funcref = *inner.funcs[index].funcref;
-        let placement = &signature.placement;
-        let mut area = image::area(placement.stack_bytes);
-        let mut results = image::area(placement.return_bytes);
-        let (area, results): (*mut u8, *mut u8) = (area.as_mut_ptr().cast(), results.as_mut_ptr().cast());
-        let mut image = image::EMPTY;
-        for ((place, shape), value) in signature.params().zip(values.iter()) {
-            image::write_at(&mut image, area, place, shape, value.bits);
-        }
-        if let Some(place) = placement.return_pointer {
-            image::write_at(&mut image, area, place, Shape::Int, results as usize as u128);
-        }
-        image.stack = area;
-        image.stack_bytes = u64::from(placement.stack_bytes);
-        enter(store, funcref.code, funcref.vmctx, &mut image)?;
-        for ((place, shape), value) in signature.results().zip(values.iter_mut()) {
-            value.bits = image::read_at(&image, results, place, shape);
-        }
-        Ok(())
+        by_placement(
+            store,
+            index,
+            |_, signature, image, area| {
+                for ((place, shape), value) in signature.params().zip(values) {
+                    image::write_at(image, area, place, shape, value.get().bits());
+                }
+                Ok(())
+            },
+            |_, signature, image, results| {
+                for ((place, shape), value) in signature.results().zip(values) {
+                    value.set(RawVal::new(image::read_at(image, results, place, shape)));
+                }
+            },
+        )
     }
 }
 
 /// Calls a function with values.
 pub(crate) fn untyped(store: StorePtr, index: usize, params: &[Val], results: &mut [Val]) -> Result<()> {
-    // SAFETY: whoever has a `StorePtr` borrows the store.
-    let inner = unsafe { &mut *store.0.as_ptr() };
-    let signature = inner.funcs[index].signature.clone();
-    let ty = &signature.ty;
-    let count = |what: &str, expected: usize, found: usize| {
-        let text = format!("expected {expected} {what}, found {found}");
-        if expected == found { Ok(()) } else { Err(Error::new(ErrorKind::Type, text)) }
-    };
-    count("arguments", ty.params.len(), params.len())?;
-    count("places for results", ty.results.len(), results.len())?;
-    inner.reserve_refs(Val::count_refs(params));
-    let mut values = vec![RawVal::default(); params.len().max(results.len())];
-    for (i, ((param, ty), value)) in params.iter().zip(&ty.params).zip(&mut values).enumerate() {
-        param.expect(*ty).map_err(|error| error.context(format!("argument {i}")))?;
-        value.bits = param.to_bits(inner)?;
+    let places = results.len();
+    // SAFETY: whoever has a `StorePtr` borrows the store; types and number are checked, references made for this store.
+    unsafe {
+        by_placement(
+            store,
+            index,
+            |inner, signature, image, area| {
+                let ty = &signature.ty;
+                count("arguments", ty.params.len(), params.len())?;
+                count("places for results", ty.results.len(), places)?;
+                inner.reserve_refs(Val::count_refs(params));
+                for (i, (((place, shape), ty), param)) in
+                    signature.params().zip(&ty.params).zip(params).enumerate()
+                {
+                    param.expect(*ty).map_err(|error| error.context(format!("argument {i}")))?;
+                    image::write_at(image, area, place, shape, param.to_bits(inner)?);
+                }
+                Ok(())
+            },
+            |inner, signature, image, area| {
+                for (((place, shape), ty), result) in
+                    signature.results().zip(&signature.ty.results).zip(results)
+                {
+                    *result = Val::from_bits(inner, *ty, image::read_at(image, area, place, shape));
+                }
+            },
+        )
     }
-    // SAFETY: types and number were just checked; references were made for this store.
-    unsafe { raw(store, index, &mut values)? };
-    // SAFETY: as above.
-    let inner = unsafe { &mut *store.0.as_ptr() };
-    for ((result, ty), value) in results.iter_mut().zip(&ty.results).zip(&values) {
-        *result = Val::from_bits(inner, *ty, value.bits());
+}
+
+fn count(what: &str, expected: usize, found: usize) -> Result<()> {
+    if expected == found {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::new(ErrorKind::Type, format!("expected {expected} {what}, found {found}")))
 }
 
 /// Calls a function of an instance that takes and gives nothing: the start function.

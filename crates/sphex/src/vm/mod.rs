@@ -21,7 +21,9 @@ pub(crate) mod call;
 pub(crate) mod code;
 pub(crate) mod data;
 pub(crate) mod debugger;
-pub(crate) mod fiber;
+#[cfg_attr(not(target_arch = "x86_64"), path = "direct/absent.rs")]
+mod direct;
+mod fiber;
 pub(crate) mod free;
 pub(crate) mod heap;
 pub(crate) mod image;

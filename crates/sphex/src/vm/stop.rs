@@ -5,6 +5,7 @@
 //! ones, then makes the event readable, then wakes the task of a suspended call: in this order, so that whoever sees the
 //! later sees the earlier. A word of all ones without a reason means nothing; wasm goes on.
 
+use std::cell::UnsafeCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -16,7 +17,6 @@ use rustix::event::EventfdFlags;
 use sphex_artifact::vmctx::VmStore;
 
 use super::lock::Mutex;
-use super::store::Pinned;
 
 /// A reason to stop: someone used an interrupt handle. Taken back when it is seen.
 pub(crate) const INTERRUPT: u32 = 1;
@@ -30,7 +30,7 @@ pub(crate) const YIELD: u32 = 8;
 /// The part of a store that wasm sees, shared with those that may stop it, who touch atomics only.
 #[derive(Debug)]
 pub(crate) struct SharedVm {
-    vm: Pinned<VmStore>,
+    vm: UnsafeCell<VmStore>,
     /// Reasons to stop that wait to be seen.
     asked: AtomicU32,
     /// May anyone ever ask? As long as nobody can, host functions need not watch the event.
@@ -50,7 +50,7 @@ unsafe impl Sync for SharedVm {}
 
 impl SharedVm {
     pub(super) fn new() -> SharedVm {
-        let vm = Pinned::new(VmStore {
+        let vm = UnsafeCell::new(VmStore {
             limit: AtomicU64::new(0),
             fuel: i64::MAX,
             exit_fp: 0,
@@ -61,6 +61,7 @@ impl SharedVm {
             trap: 0,
             reserved: 0,
             host: ptr::null_mut(),
+            exit_sp: 0,
         });
         let (asked, watched) = (AtomicU32::new(0), AtomicBool::new(false));
         let (has_task, task) = (AtomicBool::new(false), Mutex::new(None));
@@ -68,8 +69,9 @@ impl SharedVm {
     }
 
     /// The address of the words.
+    #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *mut VmStore {
-        self.vm.as_ptr()
+        self.vm.get()
     }
 
     /// The word that entries and loops compare with.

@@ -20,7 +20,6 @@ use super::limiter::Limiter;
 use super::memory::LinearMemory;
 use super::slot::InitialImage;
 use super::stop::SharedVm;
-use super::stubs;
 use super::table::TableStorage;
 use crate::engine::{Engine, Signature};
 use crate::epoch::Deadlines;
@@ -70,6 +69,8 @@ pub(crate) struct HostEntry {
     pub(crate) vm: VmHostFunc,
     /// What wasm knows it by.
     pub(crate) funcref: VmFuncRef,
+    /// The Rust function, which `func` keeps.
+    pub(crate) body: *const u8,
     /// What it does.
     pub(crate) func: Arc<HostFunc>,
 }
@@ -132,9 +133,8 @@ pub struct StoreInner {
     pub(crate) data: *mut u8,
     /// How far behind this.
     data_offset: usize,
+    /// What entries found that are not plain: those within others, and those on a fiber.
     pub(crate) activations: Vec<Saved>,
-    /// Where the frames of the host function begin that the innermost wasm called.
-    pub(crate) exit_sp: usize,
     pub(crate) pending: Option<Pending>,
     /// The fiber that the innermost entry may suspend; null where suspension is off.
     pub(crate) fiber: *mut Control,
@@ -192,7 +192,6 @@ impl StoreInner {
             data: ptr::null_mut(),
             data_offset: 0,
             activations: Vec::new(),
-            exit_sp: 0,
             pending: None,
             fiber: ptr::null_mut(),
         }
@@ -243,13 +242,14 @@ impl StoreInner {
                 env: ptr::null_mut(),
             },
             funcref: VmFuncRef {
-                code: stubs::exit as *const () as *const u8,
+                code: func.code,
                 vmctx: ptr::null_mut(),
                 type_id: func.signature.id,
                 flags: FUNCREF_HOST,
                 function: 0,
                 reserved: 0,
             },
+            body: (&raw const *func.body).cast(),
             func: func.clone(),
         });
         let at = entry.as_ptr();
@@ -440,15 +440,15 @@ impl StoreInner {
     /// was entered, for each entry. (What host functions hold, they own.) The stack of an outer entry may be another
     /// thread's, which waits for this one.
     fn mark_stack(&mut self) {
-        if self.activations.is_empty() {
+        // SAFETY: V1.
+        let (low, high) = unsafe { ((*self.vm.as_ptr()).exit_sp, (*self.vm.as_ptr()).entry_fp) };
+        if high == 0 {
             return;
         }
-        // SAFETY: V1.
-        let innermost = unsafe { (*self.vm.as_ptr()).entry_fp } as usize;
-        self.mark_words(self.exit_sp, innermost);
+        self.mark_words(low as usize, high as usize);
         for i in 0..self.activations.len() {
             let Saved { exit_sp, entry_fp, .. } = self.activations[i];
-            self.mark_words(exit_sp, entry_fp as usize);
+            self.mark_words(exit_sp as usize, entry_fp as usize);
         }
     }
 

@@ -104,7 +104,8 @@ pub(crate) unsafe extern "C" fn note_pause(vm: *mut VmStore, pc: usize, fp: usiz
     // SAFETY: as for `note_fault`; the data is as far behind the inner half as the store says (V5).
     let inner = unsafe { super::store::of_host((*vm).host) };
     // What wasm held in registers is in the stub's frame, above this one.
-    inner.exit_sp = &raw const here as usize;
+    // SAFETY: V1.
+    unsafe { (*inner.vm.as_ptr()).exit_sp = &raw const here as u64 };
     // SAFETY: as above; `decide` left the trap's code there.
     let code = unsafe { std::mem::take(&mut (*vm).trap) };
     let fault = Fault { pc, fp, return_pc: (return_pc != 0).then_some(return_pc) };

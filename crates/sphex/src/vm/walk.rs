@@ -23,7 +23,7 @@ pub(crate) fn backtrace(inner: &StoreInner, fault: Option<Fault>) -> Backtrace {
     let mut walk = Walk { frames: Vec::new(), more: false };
     // SAFETY: V1, V2.
     let vm = unsafe { &*inner.vm.as_ptr() };
-    if !inner.activations.is_empty() {
+    if vm.entry_fp != 0 {
         match fault {
             Some(fault) => {
                 walk.add(fault.pc);

@@ -3,6 +3,8 @@
 //! - `enter(code, vmctx, image, store) -> status`: loads registers and stack area from the image, calls, stores the
 //!   result registers to the image. 0: returned; 1: unwound.
 //! - `exit`: the code of every host function: stores registers to an image, calls `VmHostFunc.call`, loads the results.
+//! - `enter_registers`, `exit_registers`: the same for signatures whose values all travel in registers; x86-64 only, where
+//!   the convention's registers are those of C in the same order, so that neither has to move any.
 //! - `unwind(store)`: leaves wasm for the newest `enter`, which then returns 1.
 //! - `fault`: where the signal handler sends a faulting thread: notes the trap (on the stack of the faulting wasm, which
 //!   is still whole), then unwinds.
@@ -50,7 +52,7 @@ const _: () = {
 #[cfg(target_arch = "x86_64")]
 mod x64;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x64::{BUILTIN_CODE, enter, exit, fault, pause};
+pub(crate) use x64::{BUILTIN_CODE, enter, enter_registers, exit, exit_registers, fault, pause};
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -103,6 +103,52 @@ pub(crate) unsafe extern "C" fn enter(
     )
 }
 
+/// Enters wasm whose values are all in registers: those of its convention are C's, in the same order, and stand in front of
+/// `code, vmctx, store`, which the stack holds. The first integer result is given back behind the status; a vector result
+/// stays where C wants it. The frame is that of `enter`.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn enter_registers() {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "push rax",
+        ".cfi_offset rbx, -24",
+        ".cfi_offset r12, -32",
+        ".cfi_offset r13, -40",
+        ".cfi_offset r14, -48",
+        ".cfi_offset r15, -56",
+        "mov rax, [rbp + 32]",
+        "mov [rax + {entry_sp}], rsp",
+        "mov [rax + {entry_fp}], rbp",
+        "mov r15, [rbp + 24]",
+        "xor r14d, r14d",
+        "call [rbp + 16]",
+        "mov rdx, rdi",
+        "xor eax, eax",
+        "lea rsp, [rbp - 40]",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_endproc",
+        entry_sp = const offset_of!(VmStore, entry_sp),
+        entry_fp = const offset_of!(VmStore, entry_fp),
+    )
+}
+
 /// Leaves wasm for the newest entry. Jumped to with the store in rdi.
 #[unsafe(naked)]
 unsafe extern "C" fn unwind() {
@@ -308,6 +354,50 @@ pub(crate) unsafe extern "C" fn exit() {
         env = const offset_of!(VmHostFunc, env),
         exit_fp = const offset_of!(VmStore, exit_fp),
         exit_pc = const offset_of!(VmStore, exit_pc),
+        trap = const offset_of!(VmStore, trap),
+        unwind = sym unwind,
+    )
+}
+
+/// The code of host functions whose values are all in registers: their `call` is a C function with the same arguments in
+/// the same registers, then the environment and the caller's vmctx on the stack. See `exit`.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn exit_registers() {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rax, [r15 + {host_store}]",
+        "mov r10, [rsp + 8]",
+        "mov [rax + {exit_fp}], rbp",
+        "mov [rax + {exit_pc}], r10",
+        "mov [rax + {exit_sp}], rsp",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "push r14",
+        "push [r15 + {env}]",
+        "call [r15 + {call}]",
+        "mov rcx, [r15 + {host_store}]",
+        "cmp dword ptr [rcx + {trap}], 0",
+        "jne 2f",
+        "mov rdi, rax",
+        "mov rsp, rbp",
+        "pop rbp",
+        ".cfi_remember_state",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        "2:",
+        ".cfi_restore_state",
+        "mov rdi, rcx",
+        "jmp {unwind}",
+        ".cfi_endproc",
+        host_store = const offset_of!(VmHostFunc, store),
+        call = const offset_of!(VmHostFunc, call),
+        env = const offset_of!(VmHostFunc, env),
+        exit_fp = const offset_of!(VmStore, exit_fp),
+        exit_pc = const offset_of!(VmStore, exit_pc),
+        exit_sp = const offset_of!(VmStore, exit_sp),
         trap = const offset_of!(VmStore, trap),
         unwind = sym unwind,
     )

@@ -4,7 +4,8 @@
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::{
-    Mapping, Protection, block_signals, page_size, stack_low, swap_stack_low, thread_has_signal_stack,
+    Mapping, Protection, block_signals, entry_low, page_size, prepare_entries, swap_stack_low,
+    thread_has_signal_stack,
 };
 
 #[cfg(unix)]

@@ -240,12 +240,29 @@ fn round_up(len: usize) -> io::Result<usize> {
 }
 
 thread_local! {
+    /// The lowest address of the stack that this thread runs on, once it is ready for wasm; 0: ask again.
+    static ENTRY_LOW: Cell<usize> = const { Cell::new(0) };
     static STACK_LOW: Cell<usize> = const { Cell::new(0) };
     static SIGNAL_STACK: SignalStack = const { SignalStack { ready: Cell::new(false), ours: Cell::new(None) } };
 }
 
+/// The lowest address of the stack that this thread runs on, if `prepare_entries` has been here; else 0.
+#[inline(always)]
+pub(crate) fn entry_low() -> usize {
+    ENTRY_LOW.with(Cell::get)
+}
+
+/// Sees to it that this thread is ready to run wasm on the stack that it is on, and gives the stack's lowest address.
+pub(crate) fn prepare_entries() -> crate::Result<usize> {
+    let failed = |what: &'static str| move |error| crate::Error::system(what, error);
+    thread_has_signal_stack().map_err(failed("cannot make an alternate signal stack"))?;
+    let low = stack_low().map_err(failed("cannot find the stack's bounds"))?;
+    ENTRY_LOW.with(|cell| cell.set(low));
+    Ok(low)
+}
+
 /// The lowest address of the stack that this thread runs on: its own, or a fiber's. The guard below it is not counted.
-pub(crate) fn stack_low() -> io::Result<usize> {
+fn stack_low() -> io::Result<usize> {
     let known = STACK_LOW.with(Cell::get);
     if known != 0 {
         return Ok(known);
@@ -259,6 +276,7 @@ pub(crate) fn stack_low() -> io::Result<usize> {
 /// Never inlined: the caller may be one that goes on on another thread, see `fiber`.
 #[inline(never)]
 pub(crate) fn swap_stack_low(low: usize) -> usize {
+    ENTRY_LOW.with(|cell| cell.set(0));
     STACK_LOW.with(|cell| cell.replace(low))
 }
 
@@ -333,6 +351,7 @@ struct SignalStack {
 
 impl Drop for SignalStack {
     fn drop(&mut self) {
+        ENTRY_LOW.with(|cell| cell.set(0));
         if let Some(mapping) = self.ours.take() {
             let off = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
             // SAFETY: the thread ends outside any signal handler; the stack is switched off, then unmapped.
