@@ -4,7 +4,6 @@
 //! nanoseconds. Loading is from precompiled code where an engine has such, else from the module's bytes.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 /// Imports one function, exports one that does nothing and one that calls the import `n` times; a page of memory with data.
 const MODULE: &str = r#"(module
@@ -21,26 +20,32 @@ const MODULE: &str = r#"(module
         (local.get $x)))"#;
 
 /// What is measured of each engine, with how often it is done for one figure.
-const COLUMNS: [(&str, u32); 7] = [
+const COLUMNS: [(&str, u32); 8] = [
     ("load", 20),
     ("instantiate", 200),
     ("instantiate, no cache", 200),
     ("instantiate pooled", 2000),
     ("pooled, two threads", 2000),
     ("host calls guest", 100_000),
+    ("untyped", 100_000),
     ("guest calls host", 1_000_000),
 ];
 
 type Times = [f64; COLUMNS.len()];
 
-/// Nanoseconds for one of `count` calls: the median of twenty parts, so that a part in which the system ran something else
-/// does not count.
+/// Nanoseconds of this thread's CPU time, so that what else the system runs does not count.
+fn now() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+/// Nanoseconds for one of `count` calls: the median of twenty parts.
 fn time(count: u32, mut act: impl FnMut()) -> f64 {
     let calls = count.div_ceil(20);
     let mut part = || {
-        let begin = Instant::now();
+        let begin = now();
         (0..calls).for_each(|_| act());
-        begin.elapsed().as_nanos() as f64 / f64::from(calls)
+        (now() - begin) / f64::from(calls)
     };
     let mut parts: Vec<f64> = (0..count.min(20)).map(|_| part()).collect();
     parts.sort_by(f64::total_cmp);
@@ -99,7 +104,7 @@ fn wasmtime_instances(wasm: &[u8], strategy: wasmtime::InstanceAllocationStrateg
 }
 
 fn sphex(wasm: &[u8]) -> Times {
-    use sphex::{Engine, Linker, Module, Store};
+    use sphex::{Engine, Linker, Module, Store, Val};
     let engine = Engine::default();
     let artifact = engine.precompile(wasm).unwrap();
     let file = std::env::temp_dir().join(format!("sphex-embed-{}", std::process::id()));
@@ -121,8 +126,11 @@ fn sphex(wasm: &[u8]) -> Times {
     let entering = time(COLUMNS[5].1, || {
         black_box(nop.call(&mut store, 1).unwrap());
     });
+    let func = instance.get_func(&mut store, "nop").unwrap();
+    let mut results = [Val::I32(0)];
+    let untyped = time(COLUMNS[6].1, || func.call(&mut store, &[Val::I32(1)], &mut results).unwrap());
     let repeat = instance.get_typed_func::<i32, i32>(&mut store, "loop").unwrap();
-    let calls = COLUMNS[6].1;
+    let calls = COLUMNS[7].1;
     let leaving = time(1, || {
         black_box(repeat.call(&mut store, calls as i32).unwrap());
     }) / f64::from(calls);
@@ -131,11 +139,11 @@ fn sphex(wasm: &[u8]) -> Times {
     let [uncached, _] = sphex_instances(wasm, sphex::Allocation::OnDemand(uncached));
     let pooling = sphex::Allocation::Pooling(sphex::Pooling::default());
     let [pooled, two] = sphex_instances(wasm, pooling);
-    [loading, instantiating, uncached, pooled, two, entering, leaving]
+    [loading, instantiating, uncached, pooled, two, entering, untyped, leaving]
 }
 
 fn wasmtime(wasm: &[u8]) -> Times {
-    use wasmtime::{Engine, Linker, Module, Store};
+    use wasmtime::{Engine, Linker, Module, Store, Val};
     let engine = Engine::default();
     let file = std::env::temp_dir().join(format!("wasmtime-embed-{}", std::process::id()));
     std::fs::write(&file, engine.precompile_module(wasm).unwrap()).unwrap();
@@ -156,8 +164,11 @@ fn wasmtime(wasm: &[u8]) -> Times {
     let entering = time(COLUMNS[5].1, || {
         black_box(nop.call(&mut store, 1).unwrap());
     });
+    let func = instance.get_func(&mut store, "nop").unwrap();
+    let mut results = [Val::I32(0)];
+    let untyped = time(COLUMNS[6].1, || func.call(&mut store, &[Val::I32(1)], &mut results).unwrap());
     let repeat = instance.get_typed_func::<i32, i32>(&mut store, "loop").unwrap();
-    let calls = COLUMNS[6].1;
+    let calls = COLUMNS[7].1;
     let leaving = time(1, || {
         black_box(repeat.call(&mut store, calls as i32).unwrap());
     }) / f64::from(calls);
@@ -165,11 +176,11 @@ fn wasmtime(wasm: &[u8]) -> Times {
     let mut pooling = wasmtime::PoolingAllocationConfig::new();
     pooling.linear_memory_keep_resident(256 << 10).table_keep_resident(64 << 10);
     let [pooled, two] = wasmtime_instances(wasm, wasmtime::InstanceAllocationStrategy::Pooling(pooling));
-    [loading, instantiating, instantiating, pooled, two, entering, leaving]
+    [loading, instantiating, instantiating, pooled, two, entering, untyped, leaving]
 }
 
 fn wasmi(wasm: &[u8]) -> Times {
-    use wasmi::{Engine, Linker, Module, Store};
+    use wasmi::{Engine, Linker, Module, Store, Val};
     let engine = Engine::default();
     let load = || Module::new(&engine, wasm).unwrap();
     let loading = time(COLUMNS[0].1, || drop(black_box(load())));
@@ -186,12 +197,15 @@ fn wasmi(wasm: &[u8]) -> Times {
     let entering = time(COLUMNS[5].1, || {
         black_box(nop.call(&mut store, 1).unwrap());
     });
+    let func = instance.get_func(&store, "nop").unwrap();
+    let mut results = [Val::I32(0)];
+    let untyped = time(COLUMNS[6].1, || func.call(&mut store, &[Val::I32(1)], &mut results).unwrap());
     let repeat = instance.get_typed_func::<i32, i32>(&store, "loop").unwrap();
-    let calls = COLUMNS[6].1;
+    let calls = COLUMNS[7].1;
     let leaving = time(1, || {
         black_box(repeat.call(&mut store, calls as i32).unwrap());
     }) / f64::from(calls);
-    [loading, instantiating, instantiating, f64::NAN, f64::NAN, entering, leaving]
+    [loading, instantiating, instantiating, f64::NAN, f64::NAN, entering, untyped, leaving]
 }
 
 type Engine = (&'static str, fn(&[u8]) -> Times);

@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use sphex_artifact::module::Import;
 
 use crate::engine::Engine;
@@ -387,9 +388,11 @@ impl<T> InstancePre<T> {
     }
 
     /// The imports, made known to a store, and checked.
-    pub(crate) fn imports(&self, inner: &mut StoreInner) -> Result<Vec<Extern>> {
+    pub(crate) fn imports(&self, inner: &mut StoreInner) -> Result<SmallVec<[Extern; 8]>> {
         check_engine(&inner.engine, &self.module)?;
-        let imports: Vec<Extern> =
+        let of_host = |definition: &&Definition| matches!(definition, Definition::Host(_));
+        inner.reserve_host_funcs(self.definitions.iter().filter(of_host).count());
+        let imports: SmallVec<[Extern; 8]> =
             self.definitions.iter().map(|definition| definition.extern_in(inner)).collect();
         matching::check(inner, &self.module, &imports)?;
         Ok(imports)

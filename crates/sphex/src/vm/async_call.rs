@@ -267,7 +267,7 @@ impl HostFunc {
     {
         let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
         let signature = engine.intern(&ty)?;
-        let code = stubs::exit as *const () as *const u8;
+        let code = stubs::exit_code();
         Ok(HostFunc { signature, call: call_typed_async::<T, P, R, F>, code, body: Box::new(f) })
     }
 
@@ -296,7 +296,7 @@ impl HostFunc {
             + 'static,
     {
         let signature = engine.intern(ty)?;
-        let code = stubs::exit as *const () as *const u8;
+        let code = stubs::exit_code();
         Ok(HostFunc { signature, call: call_untyped_async::<T, F>, code, body: Box::new(f) })
     }
 }

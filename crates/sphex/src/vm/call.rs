@@ -16,10 +16,11 @@ use sphex_artifact::vmctx::{HostCall, Image, VmHeader};
 
 use super::activation::{enter, raise};
 use super::direct;
+use super::hosts::HostEntry;
 use super::image::{self, Cursor};
 use super::instance::null_bits;
 use super::raw::RawVal;
-use super::store::{HostEntry, Pending, StoreData, StoreInner, StorePtr, TRAP_PENDING};
+use super::store::{Pending, StoreData, StoreInner, StorePtr, TRAP_PENDING};
 use super::stubs;
 use crate::engine::{Engine, Signature};
 use crate::error::{Error, ErrorKind, Result};
@@ -334,8 +335,8 @@ impl HostFunc {
         F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
     {
         let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
-        let (code, call) = direct::host_call::<T, P, R, F>()
-            .unwrap_or((stubs::exit as *const () as *const u8, call_typed::<T, P, R, F>));
+        let (code, call) =
+            direct::host_call::<T, P, R, F>().unwrap_or((stubs::exit_code(), call_typed::<T, P, R, F>));
         Ok(HostFunc { signature: engine.intern(&ty)?, call, code, body: Box::new(f) })
     }
 
@@ -357,7 +358,7 @@ impl HostFunc {
         T: 'static,
         F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     {
-        let code = stubs::exit as *const () as *const u8;
+        let code = stubs::exit_code();
         Ok(HostFunc { signature: engine.intern(ty)?, call: call_untyped::<T, F>, code, body: Box::new(f) })
     }
 }
@@ -555,7 +556,9 @@ pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
     // SAFETY: the store is ours until we return; 17 slots of 16 bytes are enough for 16 values and a pointer.
     unsafe {
         let inner = &mut *store.0.as_ptr();
-        inner.reserve_refs(const { refs_of(P::TYPES) });
+        if const { refs_of(P::TYPES) > 0 } {
+            inner.reserve_refs(const { refs_of(P::TYPES) });
+        }
         params.store(inner, &mut image, area)?;
         let mut cursor = const { end_of(P::TYPES) };
         if const { end_of(R::TYPES).bytes > 0 } {

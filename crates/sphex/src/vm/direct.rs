@@ -14,8 +14,9 @@ use sphex_artifact::vmctx::{HostCall, Image, VmFuncRef, VmHeader, VmStore};
 
 use super::activation::enter_by;
 use super::call::{WasmRet, WasmValues, end_of, guarded, refs_of};
+use super::hosts::HostEntry;
 use super::image;
-use super::store::{HostEntry, StoreData, StorePtr};
+use super::store::{StoreData, StorePtr};
 use super::stubs;
 use crate::error::Result;
 use crate::store::Caller;

@@ -3,6 +3,7 @@
 use std::ptr;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use sphex_artifact::module::{self, ConstExpr, ConstOp, ElementItems, SegmentMode};
 use sphex_artifact::types::ValType;
 use sphex_artifact::vmctx::{
@@ -25,22 +26,22 @@ pub(crate) struct InstanceData {
     layout: VmLayout,
     pub(crate) module: Module,
     /// The store's memories, by the module's index.
-    pub(crate) memories: Box<[u32]>,
+    pub(crate) memories: SmallVec<[u32; 2]>,
     /// The store's tables, by the module's index.
-    pub(crate) tables: Box<[u32]>,
+    pub(crate) tables: SmallVec<[u32; 2]>,
     /// The store's globals, by the module's index: those that have a handle.
     pub(crate) globals: FxHashMap<u32, u32>,
-    dropped_data: Box<[bool]>,
-    dropped_elements: Box<[bool]>,
+    dropped_data: SmallVec<[bool; 16]>,
+    dropped_elements: SmallVec<[bool; 16]>,
 }
 
 /// What an instance imports, as indices of the store, in the order of each index space.
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
-    pub(crate) functions: Vec<u32>,
-    pub(crate) tables: Vec<u32>,
-    pub(crate) memories: Vec<u32>,
-    pub(crate) globals: Vec<u32>,
+    pub(crate) functions: SmallVec<[u32; 16]>,
+    pub(crate) tables: SmallVec<[u32; 2]>,
+    pub(crate) memories: SmallVec<[u32; 2]>,
+    pub(crate) globals: SmallVec<[u32; 4]>,
 }
 
 impl InstanceData {
@@ -129,7 +130,7 @@ impl InstanceData {
 
     /// The bits of a constant expression; `None` if it is not one of a valid module.
     pub(crate) fn evaluate(&self, expr: &ConstExpr) -> Option<u128> {
-        let mut stack: Vec<u128> = Vec::new();
+        let mut stack: SmallVec<[u128; 4]> = SmallVec::new();
         for op in &expr.0 {
             let value = match *op {
                 ConstOp::I32(value) => u128::from(value as u32),
@@ -197,8 +198,8 @@ pub(crate) fn make(inner: &mut StoreInner, module: &Module, imports: &Imports) -
         linked,
         layout,
         module: module.clone(),
-        memories: Box::default(),
-        tables: Box::default(),
+        memories: SmallVec::new(),
+        tables: SmallVec::new(),
         globals: FxHashMap::default(),
         dropped_data: description.data.iter().map(|d| is_dropped(&d.mode)).collect(),
         dropped_elements: description.elements.iter().map(|e| is_dropped(&e.mode)).collect(),
@@ -290,7 +291,7 @@ fn fill(inner: &mut StoreInner, module: &Module, number: usize, imports: &Import
         let image = image.map(|image| initial_image(module, image)).transpose()?;
         memories.push(inner.add_memory(Some(vm), memory.ty, memory.plan, image)?);
     }
-    inner.instances[number].memories = memories.into();
+    inner.instances[number].memories = memories;
 
     for (i, &global) in imports.globals.iter().enumerate() {
         inner.instances[number].globals.insert(i as u32, global);
@@ -322,7 +323,7 @@ fn fill(inner: &mut StoreInner, module: &Module, number: usize, imports: &Import
         });
         tables.push(inner.add_table(Some((vm, inline)), table.ty, init as u64)?);
     }
-    inner.instances[number].tables = tables.into();
+    inner.instances[number].tables = tables;
     Ok(())
 }
 

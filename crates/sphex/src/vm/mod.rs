@@ -26,6 +26,7 @@ mod direct;
 mod fiber;
 pub(crate) mod free;
 pub(crate) mod heap;
+pub(crate) mod hosts;
 pub(crate) mod image;
 pub(crate) mod instance;
 #[cfg(feature = "compiler")]

@@ -10,6 +10,7 @@ use sphex_artifact::vmctx::{Image, VmHeader};
 
 use super::call::{HostFunc, host_frame};
 use super::image;
+use super::stubs::exit_code;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
@@ -160,7 +161,12 @@ impl HostFunc {
         T: 'static,
         F: Fn(Caller<'_, T>, &mut [RawVal]) -> Result<()> + Send + Sync + 'static,
     {
-        Ok(HostFunc { signature: engine.intern(ty)?, call: call_unchecked::<T, F>, body: Box::new(f) })
+        Ok(HostFunc {
+            signature: engine.intern(ty)?,
+            call: call_unchecked::<T, F>,
+            code: exit_code(),
+            body: Box::new(f),
+        })
     }
 }
 

@@ -262,6 +262,9 @@ enum Restore {
     WhatDiffers,
 }
 
+/// Words that are tested at a time: as many as four of the wider registers hold.
+const LANES: usize = 16;
+
 /// Bytes that are compared at a time: no page is smaller.
 const BLOCK: usize = 4096;
 
@@ -284,9 +287,15 @@ fn is_zero_avx2(block: &[u8]) -> bool {
 #[inline(always)]
 fn is_zero_anywhere(block: &[u8]) -> bool {
     // SAFETY: any bytes are words.
-    let (head, lines, tail) = unsafe { block.align_to::<[u64; 32]>() };
-    let clear = |line: &[u64; 32]| line.iter().fold(0, |all, word| all | word) == 0;
-    lines.iter().all(clear) && head.iter().chain(tail).all(|byte| *byte == 0)
+    let (head, lines, tail) = unsafe { block.align_to::<[u64; LANES]>() };
+    // All of the block, without a branch on what was found: what the loop costs is the loads.
+    let mut seen = [0u64; LANES];
+    for line in lines {
+        for (seen, word) in seen.iter_mut().zip(line) {
+            *seen |= word;
+        }
+    }
+    seen.iter().fold(0, |all, word| all | word) == 0 && head.iter().chain(tail).all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::types::{GlobalType, MemoryType, TableType, ValType};
 use sphex_artifact::vmctx::{FUNCREF_HOST, HOST_MAGIC, VmFuncRef, VmGlobal, VmHeader, VmHostFunc};
@@ -15,6 +16,7 @@ use super::activation::Saved;
 use super::call::HostFunc;
 use super::fiber::Control;
 use super::heap::Heap;
+use super::hosts::{HostEntry, Hosts};
 use super::instance::InstanceData;
 use super::limiter::Limiter;
 use super::memory::LinearMemory;
@@ -62,17 +64,17 @@ pub(crate) struct FuncEntry {
     pub(crate) signature: Arc<Signature>,
 }
 
-/// A host function, made known to this store's wasm.
-#[derive(Debug)]
-pub(crate) struct HostEntry {
-    /// What the exit stub finds in the vmctx register.
-    pub(crate) vm: VmHostFunc,
-    /// What wasm knows it by.
-    pub(crate) funcref: VmFuncRef,
-    /// The Rust function, which `func` keeps.
-    pub(crate) body: *const u8,
-    /// What it does.
-    pub(crate) func: Arc<HostFunc>,
+/// So many functions are looked up one by one.
+pub(super) const FEW: usize = 16;
+
+/// What makes a function the same as another: the vmctx that it is called with, and its number there.
+///
+/// # Safety
+///
+/// The function reference is valid.
+unsafe fn key_of(funcref: *const VmFuncRef) -> (usize, u32) {
+    // SAFETY: the caller's promise.
+    unsafe { ((*funcref).vmctx as usize, (*funcref).function) }
 }
 
 /// A memory that a handle refers to.
@@ -115,12 +117,12 @@ pub struct StoreInner {
     pub(crate) id: NonZeroU64,
     pub(crate) engine: Engine,
     pub(crate) vm: Arc<SharedVm>,
-    pub(crate) funcs: Vec<FuncEntry>,
+    pub(crate) funcs: SmallVec<[FuncEntry; 4]>,
+    /// Functions by vmctx and number, once there are more than `FEW`.
     func_of: FxHashMap<(usize, u32), u32>,
-    hosts: Vec<Pinned<HostEntry>>,
-    host_of: FxHashMap<usize, u32>,
-    pub(crate) memories: Vec<MemoryEntry>,
-    pub(crate) tables: Vec<TableEntry>,
+    hosts: Hosts,
+    pub(crate) memories: SmallVec<[MemoryEntry; 1]>,
+    pub(crate) tables: SmallVec<[TableEntry; 1]>,
     pub(crate) globals: Vec<GlobalEntry>,
     pub(crate) instances: Vec<InstanceData>,
     pub(crate) heap: Heap,
@@ -175,12 +177,11 @@ impl StoreInner {
             id: NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX),
             engine,
             vm: Arc::new(SharedVm::new()),
-            funcs: Vec::new(),
+            funcs: SmallVec::new(),
             func_of: FxHashMap::default(),
-            hosts: Vec::new(),
-            host_of: FxHashMap::default(),
-            memories: Vec::new(),
-            tables: Vec::new(),
+            hosts: Hosts::default(),
+            memories: SmallVec::new(),
+            tables: SmallVec::new(),
             globals: Vec::new(),
             instances: Vec::new(),
             heap: Heap::default(),
@@ -215,25 +216,42 @@ impl StoreInner {
             return None;
         }
         // SAFETY: function references live as long as the store (V1) and are never written.
-        let func = unsafe { &*funcref };
-        let key = (func.vmctx as usize, func.function);
-        if let Some(&index) = self.func_of.get(&key) {
+        let (key, type_id) = unsafe { (key_of(funcref), (*funcref).type_id) };
+        if let Some(index) = self.find_func(key) {
             return Some(index);
         }
-        let signature = self.engine.signature(func.type_id)?;
-        let index = self.funcs.len() as u32;
-        self.funcs.push(FuncEntry { funcref, signature });
-        self.func_of.insert(key, index);
-        Some(index)
+        let signature = self.engine.signature(type_id)?;
+        Some(self.add_func(FuncEntry { funcref, signature }))
+    }
+
+    fn find_func(&self, key: (usize, u32)) -> Option<u32> {
+        if self.funcs.len() > FEW {
+            return self.func_of.get(&key).copied();
+        }
+        // SAFETY: as in `intern_func`.
+        self.funcs.iter().position(|entry| unsafe { key_of(entry.funcref) } == key).map(|at| at as u32)
+    }
+
+    fn add_func(&mut self, entry: FuncEntry) -> u32 {
+        let index = self.funcs.len();
+        self.funcs.push(entry);
+        if index >= FEW {
+            let first = if index == FEW { 0 } else { index };
+            for (at, entry) in self.funcs.iter().enumerate().skip(first) {
+                // SAFETY: as in `intern_func`.
+                self.func_of.insert(unsafe { key_of(entry.funcref) }, at as u32);
+            }
+        }
+        index as u32
     }
 
     /// Makes a host function known; its handle's index.
     pub(crate) fn add_host_func(&mut self, func: &Arc<HostFunc>) -> u32 {
-        let key = Arc::as_ptr(func) as usize;
-        if let Some(&index) = self.host_of.get(&key) {
+        if let Some(index) = self.hosts.find(func) {
             return index;
         }
-        let entry = Pinned::new(HostEntry {
+        let index = self.funcs.len() as u32;
+        let at = self.hosts.push(HostEntry {
             vm: VmHostFunc {
                 magic: HOST_MAGIC,
                 stack_bytes: func.signature.placement.stack_bytes,
@@ -250,22 +268,21 @@ impl StoreInner {
                 reserved: 0,
             },
             body: (&raw const *func.body).cast(),
+            index,
             func: func.clone(),
         });
-        let at = entry.as_ptr();
         // SAFETY: the entry was just made and no one else has its address; the fields' addresses stay (V1).
         let funcref = unsafe {
             (*at).vm.env = at.cast();
             (*at).funcref.vmctx = (&raw mut (*at).vm).cast();
             &raw const (*at).funcref
         };
-        self.hosts.push(entry);
-        let index = self.funcs.len() as u32;
-        self.funcs.push(FuncEntry { funcref, signature: func.signature.clone() });
-        // SAFETY: as above.
-        self.func_of.insert((unsafe { (*funcref).vmctx } as usize, 0), index);
-        self.host_of.insert(key, index);
-        index
+        self.add_func(FuncEntry { funcref, signature: func.signature.clone() })
+    }
+
+    /// Makes room for so many host functions, at once.
+    pub(crate) fn reserve_host_funcs(&mut self, count: usize) {
+        self.hosts.reserve(count);
     }
 
     /// Adds a memory; compiled code finds it at `vm`, or at a place of its own.

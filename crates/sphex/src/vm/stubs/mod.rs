@@ -58,3 +58,8 @@ pub(crate) use x64::{BUILTIN_CODE, enter, enter_registers, exit, exit_registers,
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{BUILTIN_CODE, enter, exit, fault, pause};
+
+/// The address of `exit`.
+pub(crate) fn exit_code() -> *const u8 {
+    exit as *const () as *const u8
+}
