@@ -1,7 +1,7 @@
 //! What embedding costs: loading, instantiating, and crossing the border between host and guest, beside peers.
 //!
-//! Engines take turns within a round; a figure is the median of the rounds. `embed [ROUNDS]` prints a Markdown table of
-//! nanoseconds. Loading is from precompiled code where an engine has such, else from the module's bytes.
+//! Engines take turns within a round; a figure is the median of the rounds. `embed [ROUNDS [ENGINE]]` prints a
+//! Markdown table of nanoseconds of CPU time. Loading is from precompiled code where an engine has such, else from the module's bytes.
 
 use std::hint::black_box;
 
@@ -213,7 +213,9 @@ type Engine = (&'static str, fn(&[u8]) -> Times);
 fn main() {
     let rounds: usize = std::env::args().nth(1).map_or(9, |n| n.parse().expect("ROUNDS is a number"));
     let wasm = wat::parse_str(MODULE).expect("the module is valid");
-    let engines: [Engine; 3] = [("sphex", sphex), ("wasmtime", wasmtime), ("wasmi", wasmi)];
+    let only = std::env::args().nth(2);
+    let mut engines: Vec<Engine> = vec![("sphex", sphex), ("wasmtime", wasmtime), ("wasmi", wasmi)];
+    engines.retain(|(name, _)| only.as_deref().is_none_or(|only| only == *name));
     let mut times: Vec<[Vec<f64>; COLUMNS.len()]> = engines.iter().map(|_| Default::default()).collect();
     for _ in 0..rounds {
         for ((_, run), times) in engines.iter().zip(&mut times) {
