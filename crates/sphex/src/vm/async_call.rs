@@ -282,7 +282,7 @@ impl HostFunc {
     {
         let ty = FuncType::new(P::TYPES.iter().copied(), R::Values::TYPES.iter().copied());
         let signature = engine.intern(&ty)?;
-        let code = stubs::exit as *const () as *const u8;
+        let code = stubs::exit_code();
         Ok(HostFunc { signature, call: call_either::<T, P, R, N, L>, code, body: Box::new((now, later)) })
     }
 
