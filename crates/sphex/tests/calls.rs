@@ -20,11 +20,11 @@ fn relay(engine: &Engine, params: &str, result: &str) -> Module {
 
 /// Calls through a relay: the host function sees all arguments, and its result comes back.
 macro_rules! passes {
-    ($($wasm:literal ($($name:ident: $ty:ident = $value:expr),*) -> $result:literal $out:ident = $given:expr;)+) => {
+    ($($wasm:literal ($($name:ident: $ty:ident = $value:expr),*) -> $result:literal [$out:ty] = $given:expr;)+) => {
         $({
             let engine = engine();
             let mut linker = Linker::<u32>::new(&engine);
-            linker.func_wrap("host", "f", |mut caller: Caller<'_, u32>, $($name: $ty),*| {
+            linker.func_wrap("host", "f", |mut caller: Caller<'_, u32>, $($name: $ty),*| -> $out {
                 *caller.data_mut() += 1;
                 assert!(caller.instance().is_some());
                 $(assert_eq!($name, $value, "{} of {}", stringify!($name), $wasm);)*
@@ -39,7 +39,7 @@ macro_rules! passes {
                 assert_eq!(*store.data(), turn);
             }
             // The host function itself, called by the host: there is no caller.
-            let alone = Func::wrap(&mut store, |$($name: $ty),*| {
+            let alone = Func::wrap(&mut store, |$($name: $ty),*| -> $out {
                 $(assert_eq!($name, $value);)*
                 $given
             }).unwrap();
@@ -53,30 +53,29 @@ macro_rules! passes {
 #[test]
 fn every_value_arrives() {
     passes! {
-        "" () -> "i32" i32 = -7;
-        "" () -> "f32" f32 = 0.5;
-        "i32" (a: i32 = i32::MIN) -> "i64" i64 = i64::MIN + 1;
-        "i32 i32" (a: u32 = u32::MAX, b: i32 = -1) -> "i32" u32 = 1 << 31;
-        "f64" (a: f64 = 1.5) -> "f64" f64 = -2.25;
-        "f32 i32 f64 i64" (a: f32 = 1.25, b: i32 = 7, c: f64 = -0.0, d: i64 = -9) -> "f32" f32 = 3.5;
+        "" () -> "i32" [i32] = -7;
+        "" () -> "f32" [f32] = 0.5;
+        "i32" (a: i32 = i32::MIN) -> "i64" [i64] = i64::MIN + 1;
+        "i32 i32" (a: u32 = u32::MAX, b: i32 = -1) -> "i32" [u32] = 1 << 31;
+        "f64" (a: f64 = 1.5) -> "f64" [f64] = -2.25;
+        "f32 i32 f64 i64" (a: f32 = 1.25, b: i32 = 7, c: f64 = -0.0, d: i64 = -9) -> "f32" [f32] = 3.5;
         "i64 i64 i64 i64 i64 i64" (a: i64 = 1, b: i64 = 2, c: i64 = 3, d: i64 = 4, e: i64 = 5, f: u64 = 1 << 63)
-            -> "i64" u64 = u64::MAX;
+            -> "i64" [u64] = u64::MAX;
         "i64 f64 i64 f64 i64 f64 i64 f64 i64 f64 i64 f64"
             (a: i64 = 1, b: f64 = 2.0, c: i64 = 3, d: f64 = 4.0, e: i64 = 5, f: f64 = 6.0, g: i64 = 7, h: f64 = 8.0,
              i: i64 = 9, j: f64 = 10.0, k: i64 = 11, l: f64 = 12.0)
-            -> "f64" f64 = 13.0;
+            -> "f64" [f64] = 13.0;
         "f64 f64 f64 f64 f64 f64 f64 f32"
             (a: f64 = 1.0, b: f64 = 2.0, c: f64 = 3.0, d: f64 = 4.0, e: f64 = 5.0, f: f64 = 6.0, g: f64 = 7.0, h: f32 = 8.0)
-            -> "i32" i32 = 9;
+            -> "i32" [i32] = 9;
         // One more than there are registers.
         "i32 i32 i32 i32 i32 i32 i32"
-            (a: i32 = 1, b: i32 = 2, c: i32 = 3, d: i32 = 4, e: i32 = 5, f: i32 = 6, g: i32 = 7) -> "i32" i32 = 8;
+            (a: i32 = 1, b: i32 = 2, c: i32 = 3, d: i32 = 4, e: i32 = 5, f: i32 = 6, g: i32 = 7) -> "i32" [i32] = 8;
         "f32 f32 f32 f32 f32 f32 f32 f32 f32"
             (a: f32 = 1.0, b: f32 = 2.0, c: f32 = 3.0, d: f32 = 4.0, e: f32 = 5.0, f: f32 = 6.0, g: f32 = 7.0, h: f32 = 8.0,
-             i: f32 = 9.0) -> "f32" f32 = 10.0;
-        "i32" (a: i32 = 1) -> "i32 f64" (i32, f64) = (2, 3.0);
-        "i64" (a: i64 = 1) -> "i32 i32 i32 i32 i32 i32 i32 i32" (i32, i32, i32, i32, i32, i32, i32, i32)
-            = (1, 2, 3, 4, 5, 6, 7, 8);
+             i: f32 = 9.0) -> "f32" [f32] = 10.0;
+        "i32" (a: i32 = 1) -> "i32 f64" [(i32, f64)] = (2, 3.0);
+        "i64" (a: i64 = 1) -> "i32 i32 i32 i32 i32 i32 i32 i32" [(i32, i32, i32, i32, i32, i32, i32, i32)] = (1, 2, 3, 4, 5, 6, 7, 8);
     }
 }
 
