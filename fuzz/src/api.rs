@@ -3,7 +3,8 @@
 //! Two stores of one engine; memories, globals, tables, functions and instances in them, used with their own store, with
 //! the other one, and after their own is gone. What is right does what the model says; what is wrong is an error of the
 //! right kind, and changes nothing. Functions are called by `call` and by `call_async`, whose futures are sometimes dropped
-//! where they wait; host functions call back into the instance that called them.
+//! where they wait, or interrupted there; host functions call back into the instance that called them. Fuel, with turns for
+//! others and without, epochs, interrupts and references to host values are part of it.
 
 pub mod model;
 
@@ -13,8 +14,9 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use sphex::{
-    Allocation, Caller, Config, Engine, Error, ErrorKind, Extern, Func, Global, GlobalType, Instance, Memory,
-    MemoryType, Module, Pooling, RefType, Store, StoreLimitsBuilder, Table, TableType, Val, ValType,
+    Allocation, AsContextMut, Caller, Config, Engine, Error, ErrorKind, Extern, ExternRef, Func, Global,
+    GlobalType, Instance, Memory, MemoryType, Module, Pooling, RefType, RootScope, Rooted, Store,
+    StoreContext, StoreLimitsBuilder, Table, TableType, UpdateDeadline, Val, ValType,
 };
 
 use crate::random::Choices;
@@ -32,7 +34,9 @@ static ENGINES: LazyLock<Vec<(Engine, Module)>> = LazyLock::new(|| {
     let mut pooled = Config::new();
     pooled.host.allocation =
         Allocation::Pooling(Pooling { instances: 40, memories: 80, ..Pooling::default() });
-    let configurations = [Config::new(), moving, pooled].into_iter();
+    let mut counting = Config::new();
+    counting.compile.fuel = true;
+    let configurations = [Config::new(), moving, pooled, counting].into_iter();
     let made = configurations.map(|config| {
         let engine = Engine::new(&config).expect("a configuration");
         let wasm = wat::parse_str(include_str!("../seeds/api.wat")).expect("text");
@@ -50,6 +54,9 @@ struct Handles {
     globals: Vec<Global>,
     funcs: Vec<Func>,
     instances: Vec<Instance>,
+    roots: Vec<Rooted>,
+    /// Globals of references: one, but in the default.
+    held: Vec<Global>,
 }
 
 /// A store, what is in it, and what should be.
@@ -62,14 +69,14 @@ struct Live {
 /// Makes calls as the bytes say; gives their number, or what is wrong.
 pub fn check(bytes: &[u8]) -> Result<usize, String> {
     let mut choices = Choices::new(bytes);
-    let (engine, module) = choices.pick(&[&ENGINES[0], &ENGINES[1], &ENGINES[2], &ENGINES[2]]);
+    let (engine, module) = choices.pick(&[&ENGINES[0], &ENGINES[1], &ENGINES[2], &ENGINES[3], &ENGINES[3]]);
     let mut live = [Live::new(engine)?, Live::new(engine)?];
     let mut stale = Handles::default();
     let mut calls = 0;
     while !choices.is_empty() && calls < 120 {
         calls += 1;
         let at = choices.below(2);
-        let outcome = match choices.below(24) {
+        let outcome = match choices.below(30) {
             0..=3 => live[at].memory(&mut choices),
             4..=6 => live[at].global(&mut choices),
             7..=9 => live[at].table(&mut choices),
@@ -81,6 +88,16 @@ pub fn check(bytes: &[u8]) -> Result<usize, String> {
             }
             16 if choices.one_in(4) => Ok(false),
             17 if choices.one_in(4) => live[at].limit(&mut choices),
+            18 | 19 => live[at].fuel(&mut choices),
+            20 if choices.one_in(2) => {
+                engine.increment_epoch();
+                for live in &mut live {
+                    live.model.ticks = live.model.ticks.map(|ticks| ticks.saturating_sub(1));
+                }
+                Ok(true)
+            }
+            20 | 21 => live[at].stop(&mut choices),
+            22 | 23 => live[at].roots(&mut choices),
             _ => live[at].call(&mut choices),
         };
         let goes_on = outcome.map_err(|wrong| format!("call {calls}: {wrong}"))?;
@@ -170,6 +187,12 @@ fn script(mut caller: Caller<'_, i32>, x: i32) -> sphex::Result<i32> {
     }
 }
 
+/// The number that a rooted reference names.
+fn number<'a>(root: &Rooted, store: impl Into<StoreContext<'a, i32>>) -> sphex::Result<u64> {
+    let data = root.data(store)?;
+    data.downcast_ref().copied().ok_or_else(|| Error::msg("no number"))
+}
+
 /// Pending this many times.
 struct Turns(u32);
 
@@ -202,8 +225,11 @@ fn poll<F: Future>(future: F, once: bool) -> Option<F::Output> {
 impl Live {
     /// A store with one of each.
     fn new(engine: &Engine) -> Result<Live, String> {
-        let mut live =
-            Live { store: Store::new(engine, 0), handles: Handles::default(), model: Model::new() };
+        let model = Model::new(engine.config().compile.fuel);
+        let mut live = Live { store: Store::new(engine, 0), handles: Handles::default(), model };
+        let ty = GlobalType { value: ValType::ExternRef, mutable: true };
+        let held = Global::new(&mut live.store, ty, Val::ExternRef(None));
+        live.handles.held.push(held.map_err(|error| format!("a global: {error:#}"))?);
         live.add_memory(1, 3)?;
         live.add_global(0, true, 5)?;
         live.add_table(4, 9)?;
@@ -269,6 +295,119 @@ impl Live {
     fn limit(&mut self, choices: &mut Choices<'_>) -> Result<bool, String> {
         self.model.limit = 1 + choices.below(4) as u64;
         self.store.set_limits(StoreLimitsBuilder::new().memory_size(self.model.limit << 16).build());
+        Ok(true)
+    }
+
+    /// Fuel, where it is counted.
+    fn fuel(&mut self, choices: &mut Choices<'_>) -> Result<bool, String> {
+        let units = if choices.one_in(4) { choices.word() } else { choices.below(40) as u64 };
+        let what = choices.below(3);
+        let store = &mut self.store;
+        let Some(fuel) = &mut self.model.fuel else {
+            return refused(
+                "fuel",
+                ErrorKind::Argument,
+                match what {
+                    0 => store.set_fuel(units),
+                    1 => store.consume_fuel(units).map(drop),
+                    _ => store.fuel_async_yield_interval(Some(units)),
+                },
+            )
+            .map(|()| true);
+        };
+        match what {
+            0 => {
+                *fuel = model::Fuel::new(units, fuel.interval);
+                same("set_fuel", Some(()), ErrorKind::Argument, store.set_fuel(units))
+            }
+            1 => {
+                let expected = fuel.consume(units);
+                same("consume_fuel", expected, ErrorKind::Trap, store.consume_fuel(units))
+            }
+            _ => {
+                let interval = (!choices.one_in(4)).then_some(units);
+                let expected = (interval != Some(0)).then(|| {
+                    *fuel = model::Fuel::new(fuel.left(), interval.unwrap_or(model::TANK));
+                });
+                let found = store.fuel_async_yield_interval(interval);
+                same("an interval", expected, ErrorKind::Argument, found)
+            }
+        }
+    }
+
+    /// What stops the store at its next call.
+    fn stop(&mut self, choices: &mut Choices<'_>) -> Result<bool, String> {
+        match choices.below(6) {
+            0 | 1 => {
+                let ticks = choices.below(3) as u64;
+                self.store.set_epoch_deadline(ticks);
+                self.model.ticks = Some(ticks);
+            }
+            2 => {
+                self.store.clear_epoch_deadline();
+                self.model.ticks = None;
+            }
+            3 => {
+                self.store.epoch_deadline_trap();
+                self.model.deadline = model::Deadline::Trap;
+            }
+            4 => {
+                let (add, ticks) = (choices.byte().into(), 1 + choices.below(3) as u64);
+                self.store.epoch_deadline_callback(move |mut context| {
+                    *context.data_mut() = context.data().wrapping_add(add);
+                    Ok(UpdateDeadline::Continue(ticks))
+                });
+                self.model.deadline = model::Deadline::Continue(add, ticks);
+            }
+            _ => {
+                self.store.interrupt_handle().interrupt();
+                self.model.interrupted = true;
+            }
+        }
+        Ok(true)
+    }
+
+    /// References to host values: rooted ones, in scopes and without, and one in a global.
+    fn roots(&mut self, choices: &mut Choices<'_>) -> Result<bool, String> {
+        let (store, value) = (&mut self.store, choices.word());
+        let global = self.handles.held[0];
+        match choices.below(6) {
+            0 if self.handles.roots.len() < MANY => {
+                let root = Rooted::new(store, value).map_err(|error| format!("a root: {error:#}"))?;
+                self.handles.roots.push(root);
+                self.model.roots.push(value);
+            }
+            1 => {
+                self.model.held = choices.one_in(2).then_some(value);
+                let held = Val::ExternRef(self.model.held.map(ExternRef::new));
+                return same("set", Some(()), ErrorKind::Type, global.set(store, held));
+            }
+            2 => store.gc(),
+            3 => {
+                // What is rooted in a scope goes with it, and another takes its place.
+                let mut scope = RootScope::new(&mut *store);
+                let inner = Rooted::new(&mut scope, value).map_err(|error| format!("a root: {error:#}"))?;
+                let kept = inner.to_owned(&scope).map_err(|error| format!("to_owned: {error:#}"))?;
+                scope.as_context_mut().gc();
+                same("a root", Some(value), ErrorKind::Unrooted, number(&inner, &scope))?;
+                let again = kept.root(&mut scope).map_err(|error| format!("a root: {error:#}"))?;
+                same("ref_eq", Some(true), ErrorKind::Unrooted, Rooted::ref_eq(&scope, &inner, &again))?;
+                drop(scope);
+                refused("a root after its scope", ErrorKind::Unrooted, number(&inner, &*store))?;
+                let mut scope = RootScope::new(&mut *store);
+                let other = Rooted::new(&mut scope, !value).map_err(|error| format!("a root: {error:#}"))?;
+                refused("a root after its scope", ErrorKind::Unrooted, number(&inner, &scope))?;
+                same("a root", Some(!value), ErrorKind::Unrooted, number(&other, &scope))?;
+            }
+            _ => {
+                let value = |extern_ref: ExternRef| extern_ref.downcast_ref::<u64>().copied();
+                let found = global.get(store).map(|found| match found {
+                    Val::ExternRef(held) => held.and_then(value),
+                    _ => Some(0xbad),
+                });
+                return same("get", Some(self.model.held), ErrorKind::Type, found);
+            }
+        }
         Ok(true)
     }
 
@@ -474,12 +613,26 @@ impl Live {
             };
         }
         let x = if choices.one_in(3) { choices.word() as i32 } else { choices.byte().into() };
-        let way = choices.pick(&[Way::Sync, Way::Sync, Way::Async, Way::Dropped]);
-        let expected = self.model.call(func, x, None, way, 0);
-        let mut results = [Val::I32(0)];
+        let way = choices.pick(&[Way::Sync, Way::Sync, Way::Async, Way::Dropped, Way::Interrupted]);
+        // Where wasm that gives others a turn sees an interrupt is not the model's to know.
+        let turns = self.model.fuel.is_some_and(|fuel| fuel.interval < model::TANK);
+        let way = if way == Way::Interrupted && turns { Way::Async } else { way };
+        let expected = self.model.enter().and_then(|()| self.model.call(func, x, None, way, 0));
+        let (arguments, mut results) = ([Val::I32(x)], [Val::I32(0)]);
         let outcome = match way {
-            Way::Sync => Some(handle.call(&mut self.store, &[Val::I32(x)], &mut results)),
-            _ => poll(handle.call_async(&mut self.store, &[Val::I32(x)], &mut results), way == Way::Dropped),
+            Way::Sync => Some(handle.call(&mut self.store, &arguments, &mut results)),
+            Way::Interrupted => {
+                let interrupt = self.store.interrupt_handle();
+                let mut call = pin!(handle.call_async(&mut self.store, &arguments, &mut results));
+                match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(ended) => Some(ended),
+                    Poll::Pending => {
+                        interrupt.interrupt();
+                        poll(call, true)
+                    }
+                }
+            }
+            _ => poll(handle.call_async(&mut self.store, &arguments, &mut results), way == Way::Dropped),
         };
         let found = match outcome {
             None => Err(Stop::Cancelled),
@@ -515,6 +668,9 @@ impl Live {
             return Ok(true);
         };
         let func = other.funcs[choices.below(other.funcs.len())];
+        if let Some(root) = other.roots.first() {
+            refused("a root", WRONG, number(root, &*store))?;
+        }
         match choices.below(10) {
             0 => {
                 refused("data", WRONG, memory.data(&*store).map(<[u8]>::len))?;
@@ -573,6 +729,12 @@ impl Live {
         let (store, model) = (&mut self.store, &self.model);
         if *store.data() != model.data {
             return Err(format!("data: expected {}, found {}", model.data, store.data()));
+        }
+        if let Some(fuel) = model.fuel {
+            same("fuel", Some(fuel.left()), ErrorKind::Argument, store.fuel())?;
+        }
+        for (root, value) in self.handles.roots.iter().zip(&model.roots) {
+            same("a root", Some(*value), ErrorKind::Unrooted, number(root, &*store))?;
         }
         for (memory, model) in self.handles.memories.iter().zip(&model.memories) {
             let bytes = memory.data(&*store).map_err(|e| e.to_string())?;

@@ -202,7 +202,16 @@ impl Known {
                 if stat.is_dir() {
                     open.push(path.clone());
                 }
-                known.add(if stat.is_dir() { 'd' } else if stat.is_symlink() { 'l' } else { 'f' }, path);
+                known.add(
+                    if stat.is_dir() {
+                        'd'
+                    } else if stat.is_symlink() {
+                        'l'
+                    } else {
+                        'f'
+                    },
+                    path,
+                );
             }
         }
         known

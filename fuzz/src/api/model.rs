@@ -91,11 +91,73 @@ pub enum Way {
     Async,
     /// Async, and dropped where it first waits.
     Dropped,
+    /// Async, and interrupted where it first waits.
+    Interrupted,
+}
+
+/// Fuel, where it is counted: what wasm may take before it lets others run, what is beside that, and how much that is.
+#[derive(Clone, Copy, Debug)]
+pub struct Fuel {
+    pub word: u64,
+    pub reserve: u64,
+    pub interval: u64,
+}
+
+/// The most fuel that there is.
+pub const TANK: u64 = i64::MAX as u64;
+
+impl Fuel {
+    /// So much, and turns for others after each interval.
+    pub fn new(fuel: u64, interval: u64) -> Fuel {
+        let (fuel, interval) = (fuel.min(TANK), interval.min(TANK));
+        Fuel { word: fuel.min(interval), reserve: fuel.saturating_sub(interval), interval }
+    }
+
+    pub fn left(&self) -> u64 {
+        self.word + self.reserve
+    }
+
+    /// Takes fuel for the host; what is left.
+    pub fn consume(&mut self, units: u64) -> Option<u64> {
+        let left = self.left().checked_sub(units)?;
+        self.word = self.word.saturating_sub(units);
+        self.reserve = left - self.word;
+        Some(left)
+    }
+
+    /// Takes one for wasm. `Some(true)`: others have a turn before.
+    fn burn(&mut self) -> Option<bool> {
+        if self.word > 0 {
+            self.word -= 1;
+            return Some(false);
+        }
+        let left = self.reserve.checked_sub(1)?;
+        self.word = left.min(self.interval - 1);
+        self.reserve = left - self.word;
+        Some(true)
+    }
+}
+
+/// What happens at the epoch deadline.
+#[derive(Clone, Copy, Debug)]
+pub enum Deadline {
+    Trap,
+    /// So much is added to the data, and the next deadline is so many ticks away.
+    Continue(i32, u64),
 }
 
 /// A store.
 #[derive(Clone, Debug)]
 pub struct Model {
+    pub fuel: Option<Fuel>,
+    /// Ticks until the epoch deadline.
+    pub ticks: Option<u64>,
+    pub deadline: Deadline,
+    /// An interrupt that nobody has seen yet.
+    pub interrupted: bool,
+    /// Values of rooted references, and of the global that holds one.
+    pub roots: Vec<u64>,
+    pub held: Option<u64>,
     /// Pages that each memory may have.
     pub limit: u64,
     pub data: i32,
@@ -108,10 +170,24 @@ pub struct Model {
 
 impl Model {
     /// An empty store without a limit.
-    pub fn new() -> Model {
+    pub fn new(counts: bool) -> Model {
         let (memories, tables, globals) = (Vec::new(), Vec::new(), Vec::new());
         let (funcs, instances) = (Vec::new(), Vec::new());
-        Model { limit: u64::MAX, data: 0, memories, tables, globals, funcs, instances }
+        Model {
+            fuel: counts.then(|| Fuel::new(TANK, TANK)),
+            ticks: None,
+            deadline: Deadline::Trap,
+            interrupted: false,
+            roots: Vec::new(),
+            held: None,
+            limit: u64::MAX,
+            data: 0,
+            memories,
+            tables,
+            globals,
+            funcs,
+            instances,
+        }
     }
 }
 
@@ -144,6 +220,22 @@ impl Memory {
 }
 
 impl Model {
+    /// What was asked of the store is seen when the host calls a function, whichever it is.
+    pub fn enter(&mut self) -> Result<(), Stop> {
+        if std::mem::take(&mut self.interrupted) {
+            return Err(Stop::Trap);
+        }
+        match self.deadline {
+            _ if self.ticks != Some(0) => Ok(()),
+            Deadline::Trap => Err(Stop::Trap),
+            Deadline::Continue(add, ticks) => {
+                self.data = self.data.wrapping_add(add);
+                self.ticks = Some(ticks);
+                Ok(())
+            }
+        }
+    }
+
     /// Calls a function; `caller` is the instance that does.
     pub fn call(
         &mut self,
@@ -161,6 +253,7 @@ impl Model {
             Code::Later(k) => match way {
                 Way::Sync => Err(Stop::Suspend),
                 Way::Dropped if x & 3 != 0 => Err(Stop::Cancelled),
+                Way::Interrupted if x & 3 != 0 => Err(Stop::Trap),
                 _ => Ok(x.wrapping_add(k)),
             },
             Code::Sum => {
@@ -188,6 +281,13 @@ impl Model {
     }
 
     fn wasm(&mut self, at: usize, export: usize, x: i32, way: Way, depth: u32) -> Result<i32, Stop> {
+        if let Some(fuel) = &mut self.fuel {
+            match fuel.burn() {
+                None => return Err(Stop::Trap),
+                Some(true) if way == Way::Dropped => return Err(Stop::Cancelled),
+                Some(_) => {}
+            }
+        }
         let instance = self.instances[at].clone();
         let memory = &mut self.memories[instance.memory];
         let address = u64::from(x as u32);
