@@ -24,17 +24,64 @@ const NESTED_FIBER: usize = 4 << 10;
 /// setting the word that other threads may write costs more than all else of a call.
 const LIMIT_STEP: usize = 4 << 10;
 
+/// The words of a `VmStore` that are the innermost entry's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    pub(crate) exit_fp: u64,
+    pub(crate) exit_pc: u64,
+    entry_sp: u64,
+    /// 0: no wasm of the store is running.
+    pub(crate) entry_fp: u64,
+    /// Where the host's own frames begin when it enters again; everything of wasm is above.
+    pub(crate) exit_sp: u64,
+    stack_limit: u64,
+}
+
+impl Words {
+    /// What is there.
+    ///
+    /// # Safety
+    ///
+    /// `vm` is that of a store that is borrowed.
+    unsafe fn of(vm: *const VmStore) -> Words {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Words {
+                exit_fp: (*vm).exit_fp,
+                exit_pc: (*vm).exit_pc,
+                entry_sp: (*vm).entry_sp,
+                entry_fp: (*vm).entry_fp,
+                exit_sp: (*vm).exit_sp,
+                stack_limit: (*vm).stack_limit,
+            }
+        }
+    }
+
+    /// Puts them there; `with_limit`: the stack's limit too.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Words::of`].
+    unsafe fn put(self, vm: *mut VmStore, with_limit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*vm).exit_fp = self.exit_fp;
+            (*vm).exit_pc = self.exit_pc;
+            (*vm).entry_sp = self.entry_sp;
+            (*vm).entry_fp = self.entry_fp;
+            (*vm).exit_sp = self.exit_sp;
+            if with_limit {
+                (*vm).stack_limit = self.stack_limit;
+                set_limit(vm, self.stack_limit);
+            }
+        }
+    }
+}
+
 /// What an entry found in `VmStore` and puts back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Saved {
-    pub(crate) exit_fp: u64,
-    pub(crate) exit_pc: u64,
-    pub(crate) entry_sp: u64,
-    /// 0: no wasm of the store was running.
-    pub(crate) entry_fp: u64,
-    /// Where the host's own frames began when it entered again; everything of wasm is above.
-    pub(crate) exit_sp: u64,
-    stack_limit: u64,
+    pub(crate) words: Words,
     host: *mut u8,
     active: *mut VmStore,
     fiber: *mut Control,
@@ -184,12 +231,7 @@ unsafe fn push(store: StorePtr, fiber: *mut Control) {
         let inner = &mut *store.0.as_ptr();
         let vm = inner.vm.as_ptr();
         let saved = Saved {
-            exit_fp: (*vm).exit_fp,
-            exit_pc: (*vm).exit_pc,
-            entry_sp: (*vm).entry_sp,
-            entry_fp: (*vm).entry_fp,
-            exit_sp: (*vm).exit_sp,
-            stack_limit: (*vm).stack_limit,
+            words: Words::of(vm),
             host: (*vm).host,
             active: ACTIVE.with(|active| active.replace(vm)),
             fiber: inner.fiber,
@@ -200,37 +242,19 @@ unsafe fn push(store: StorePtr, fiber: *mut Control) {
     }
 }
 
-/// What a suspended fiber takes with it of its entry.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Detached {
-    exit_fp: u64,
-    exit_pc: u64,
-    entry_sp: u64,
-    entry_fp: u64,
-    exit_sp: u64,
-    stack_limit: u64,
-}
-
-/// Takes the innermost entry, a suspended fiber's, out of the store, which is then as the fiber found it.
+/// Takes the innermost entry, a suspended fiber's, out of the store, which is then as the fiber found it. Gives what the
+/// fiber takes with it.
 ///
 /// # Safety
 ///
 /// The store is borrowed by the caller; its innermost entry is the base entry of a fiber that was just suspended.
 #[inline(never)]
-pub(crate) unsafe fn detach(store: StorePtr) -> Option<Detached> {
+pub(crate) unsafe fn detach(store: StorePtr) -> Option<Words> {
     // SAFETY: the caller's promise.
     unsafe {
         let inner = &mut *store.0.as_ptr();
-        let vm = inner.vm.as_ptr();
         inner.activations.last()?;
-        let detached = Detached {
-            exit_fp: (*vm).exit_fp,
-            exit_pc: (*vm).exit_pc,
-            entry_sp: (*vm).entry_sp,
-            entry_fp: (*vm).entry_fp,
-            exit_sp: (*vm).exit_sp,
-            stack_limit: (*vm).stack_limit,
-        };
+        let detached = Words::of(inner.vm.as_ptr());
         end(store);
         Some(detached)
     }
@@ -242,18 +266,11 @@ pub(crate) unsafe fn detach(store: StorePtr) -> Option<Detached> {
 ///
 /// The store is borrowed by the caller, and is the one that `detached` came from.
 #[inline(never)]
-pub(crate) unsafe fn attach(store: StorePtr, detached: Detached, fiber: *mut Control) {
+pub(crate) unsafe fn attach(store: StorePtr, detached: Words, fiber: *mut Control) {
     // SAFETY: the caller's promise.
     unsafe {
         push(store, fiber);
-        let vm = (*store.0.as_ptr()).vm.as_ptr();
-        (*vm).exit_fp = detached.exit_fp;
-        (*vm).exit_pc = detached.exit_pc;
-        (*vm).entry_sp = detached.entry_sp;
-        (*vm).entry_fp = detached.entry_fp;
-        (*vm).exit_sp = detached.exit_sp;
-        (*vm).stack_limit = detached.stack_limit;
-        set_limit(vm, detached.stack_limit);
+        detached.put((*store.0.as_ptr()).vm.as_ptr(), true);
     }
 }
 
@@ -278,18 +295,10 @@ unsafe fn end(store: StorePtr) {
         let vm = inner.vm.as_ptr();
         let Some(saved) = inner.activations.pop() else { return };
         ACTIVE.with(|active| active.set(saved.active));
-        (*vm).exit_fp = saved.exit_fp;
-        (*vm).exit_pc = saved.exit_pc;
-        (*vm).entry_sp = saved.entry_sp;
-        (*vm).entry_fp = saved.entry_fp;
-        (*vm).exit_sp = saved.exit_sp;
         inner.fiber = saved.fiber;
         (*vm).host = saved.host;
         // No wasm looks at the limit of a store that is idle; the next entry will probably want the same.
-        if saved.entry_fp != 0 {
-            (*vm).stack_limit = saved.stack_limit;
-            set_limit(vm, saved.stack_limit);
-        }
+        saved.words.put(vm, saved.words.entry_fp != 0);
     }
 }
 

@@ -31,12 +31,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use sphex_artifact::convention::Class;
 use sphex_artifact::types::FuncType;
 use sphex_artifact::vmctx::{Image, VmHeader};
 
-use super::activation::{Detached, attach, detach};
-use super::call::{HostFunc, WasmRet, WasmValues, end_of, raw_host_frame, refs_of, typed_now};
+use super::activation::{Words, attach, detach};
+use super::call::{HostFunc, WasmRet, WasmValues, give_results, raw_host_frame, return_area, typed_now};
 use super::fiber::{self, Control, Fiber};
 use super::image;
 use super::store::{StoreData, StoreInner, StorePtr};
@@ -57,7 +56,7 @@ pub(crate) struct OnFiber<'a, T: 'static, F, R> {
 
 enum State<F, R> {
     Fresh(F),
-    Suspended(Fiber<Result<R>>, Option<Detached>),
+    Suspended(Fiber<Result<R>>, Option<Words>),
     Done,
 }
 
@@ -82,7 +81,7 @@ impl<T, F, R> OnFiber<'_, T, F, R> {
     fn visit(
         &mut self,
         mut fiber: Fiber<Result<R>>,
-        detached: Option<Detached>,
+        detached: Option<Words>,
         context: Option<&mut Context<'_>>,
     ) -> Poll<thread::Result<Result<R>>> {
         let at = self.store.as_ptr();
@@ -343,12 +342,7 @@ where
     // SAFETY: the caller's promise.
     unsafe {
         let image = &mut *image;
-        let area = if const { end_of(<R::Values as WasmValues>::TYPES).bytes > 0 } {
-            let mut cursor = const { end_of(P::TYPES) };
-            image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8
-        } else {
-            std::ptr::null_mut()
-        };
+        let area = return_area::<P, R::Values>(image);
         let params = P::load(&mut (*store).inner, image, image.stack);
         let mut outcome: Option<Result<R::Values>> = None;
         let inner = &raw mut (*store).inner;
@@ -362,9 +356,7 @@ where
             drive(inner, control, future)?;
         }
         let Some(values) = outcome else { return Ok(()) };
-        let (values, inner) = (values?, &mut (*store).inner);
-        inner.reserve_refs(const { refs_of(<R::Values as WasmValues>::TYPES) });
-        values.store(inner, image, area)
+        give_results(values?, &mut (*store).inner, image, area)
     }
 }
 

@@ -467,19 +467,45 @@ where
     // SAFETY: the caller's promise.
     unsafe {
         let image = &mut *image;
-        let results = if const { end_of(<R::Values as WasmValues>::TYPES).bytes > 0 } {
-            let mut cursor = const { end_of(P::TYPES) };
-            image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8
-        } else {
-            std::ptr::null_mut()
-        };
+        let area = return_area::<P, R::Values>(image);
         let params = P::load(&mut store.inner, image, image.stack);
         let values = f(Caller::new(store, number), params).into_result()?;
-        if const { refs_of(<R::Values as WasmValues>::TYPES) > 0 } {
-            store.inner.reserve_refs(const { refs_of(<R::Values as WasmValues>::TYPES) });
-        }
-        values.store(&mut store.inner, image, results)
+        give_results(values, &mut store.inner, image, area)
     }
+}
+
+/// Where the results that no register holds go, in a call of a host function of this type; null if there are none.
+///
+/// # Safety
+///
+/// The image is that of a call of a function `P -> R`.
+#[inline(always)]
+pub(super) unsafe fn return_area<P: WasmValues, R: WasmValues>(image: &Image) -> *mut u8 {
+    if const { end_of(R::TYPES).bytes == 0 } {
+        return std::ptr::null_mut();
+    }
+    let mut cursor = const { end_of(P::TYPES) };
+    // SAFETY: the caller's promise: a pointer is the last argument.
+    unsafe { image::read(image, image.stack, cursor.next(Class::Int)) as usize as *mut u8 }
+}
+
+/// Leaves a host function's results in the image and in the area that `return_area` gave.
+///
+/// # Safety
+///
+/// As for [`return_area`].
+#[inline(always)]
+pub(super) unsafe fn give_results<R: WasmValues>(
+    values: R,
+    inner: &mut StoreInner,
+    image: &mut Image,
+    area: *mut u8,
+) -> Result<()> {
+    if const { refs_of(R::TYPES) > 0 } {
+        inner.reserve_refs(const { refs_of(R::TYPES) });
+    }
+    // SAFETY: the caller's promise.
+    unsafe { values.store(inner, image, area) }
 }
 
 /// [`typed_into`], out of the way of a frame that may be suspended instead.

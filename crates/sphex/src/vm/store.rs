@@ -12,7 +12,7 @@ use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::types::{GlobalType, MemoryType, TableType, ValType};
 use sphex_artifact::vmctx::{FUNCREF_HOST, HOST_MAGIC, VmFuncRef, VmGlobal, VmHeader, VmHostFunc};
 
-use super::activation::Saved;
+use super::activation::{Saved, Words};
 use super::call::HostFunc;
 use super::fiber::Control;
 use super::heap::Heap;
@@ -464,7 +464,7 @@ impl StoreInner {
         }
         self.mark_words(low as usize, high as usize);
         for i in 0..self.activations.len() {
-            let Saved { exit_sp, entry_fp, .. } = self.activations[i];
+            let Words { exit_sp, entry_fp, .. } = self.activations[i].words;
             self.mark_words(exit_sp as usize, entry_fp as usize);
         }
     }

@@ -34,8 +34,9 @@ pub(crate) fn backtrace(inner: &StoreInner, fault: Option<Fault>) -> Backtrace {
             }
             None => walk.chain(vm.exit_pc as usize, vm.exit_fp as usize, vm.entry_fp as usize),
         }
-        for saved in inner.activations.iter().rev().filter(|saved| saved.entry_fp != 0) {
-            walk.chain(saved.exit_pc as usize, saved.exit_fp as usize, saved.entry_fp as usize);
+        let outer = inner.activations.iter().rev().map(|saved| saved.words);
+        for words in outer.filter(|words| words.entry_fp != 0) {
+            walk.chain(words.exit_pc as usize, words.exit_fp as usize, words.entry_fp as usize);
         }
     }
     Backtrace::new(walk.frames, walk.more)
