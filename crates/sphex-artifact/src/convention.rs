@@ -9,8 +9,9 @@
 //! - Results use the same registers in the same order. If some find none, the caller passes a pointer to a return area
 //!   as an extra last integer parameter, and they lie there by the same slot rule.
 //! - The upper bits of integers narrower than 64 bits, and of vector registers that hold floats, are undefined.
-//! - The vmctx register is not an argument register. All registers but it, the frame pointer and the stack pointer are
-//!   clobbered. Calls that may leave the instance hand the caller's vmctx over in `caller_vmctx`.
+//! - The vmctx register is not an argument register. Callees keep it, the frame and stack pointers and, on x86-64, rbx, r12
+//!   and r13; all other registers are clobbered. Calls that may leave the instance hand the caller's vmctx over in
+//!   `caller_vmctx`.
 
 /// A register class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

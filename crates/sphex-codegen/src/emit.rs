@@ -237,7 +237,7 @@ impl<'a> Emitter<'a> {
         let all = if self.func.order.is_empty() { blocks.keys().collect() } else { self.func.order.clone() };
         let (hot, cold): (Vec<MachineBlock>, Vec<MachineBlock>) =
             all.into_iter().filter(emitted).partition(|&b| !blocks[b].cold || b.index() == 0);
-        let order = [hot, cold].concat();
+        let order = [self.latches_before_headers(hot), cold].concat();
         let starts = self.move_starts();
         for (k, &block) in order.iter().enumerate() {
             self.next_move = starts[block.index()] as usize;
@@ -257,6 +257,43 @@ impl<'a> Emitter<'a> {
         for (label, block, table) in core::mem::take(&mut self.tables) {
             self.table(label, block, table);
         }
+    }
+
+    /// Puts a block that one side of a branch leads to, and that jumps back, in front of where it jumps to: mostly the moves
+    /// of a loop's edge back. The loop then has one jump less a turn, for one more at its entry.
+    fn latches_before_headers(&mut self, order: Vec<MachineBlock>) -> Vec<MachineBlock> {
+        let mut place = vec![u32::MAX; self.func.blocks.len()];
+        for (k, block) in order.iter().enumerate() {
+            place[block.index()] = k as u32;
+        }
+        let mut before = vec![None; order.len()];
+        let mut moved = vec![false; order.len()];
+        for (k, pair) in order.windows(2).enumerate() {
+            let (from, latch) = (pair[0], pair[1]);
+            let Some(header) = self.jumps_to(latch).map(|header| place[header.index()] as usize) else {
+                continue;
+            };
+            let leaves = !moved[k] && self.func.blocks[from].successors.range().len() == 2;
+            if 0 < header && header <= k && leaves && before[header].is_none() && !moved[header] {
+                before[header] = Some(latch);
+                moved[k + 1] = true;
+            }
+        }
+        let mut rotated = Vec::with_capacity(order.len());
+        for (k, &block) in order.iter().enumerate().filter(|&(k, _)| !moved[k]) {
+            rotated.extend(before[k]);
+            rotated.push(block);
+        }
+        self.steps += order.len() as u64;
+        rotated
+    }
+
+    /// Where a block goes that ends with a jump.
+    fn jumps_to(&self, block: MachineBlock) -> Option<MachineBlock> {
+        let data = &self.func.blocks[block];
+        let jumps = self.func.insts[data.insts.range().last()?].pseudo() == Some(Pseudo::Jump);
+        let to = self.func.successors[data.successors.start as usize..].first()?;
+        jumps.then(|| MachineBlock::new(self.stand_in[to.index()] as usize))
     }
 
     /// The first move of each block.

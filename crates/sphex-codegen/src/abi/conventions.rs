@@ -83,8 +83,14 @@ const TAIL: Convention = Convention {
     ..SYSTEM_V
 };
 
-const SPHEX: Convention =
-    Convention { name: "sphex", callee_saved: FRAME.with(R15), vmctx: Some(R15), ..TAIL };
+/// Beside the frame and vmctx, three registers are kept by callees: what lives across many calls, such as a memory's base
+/// in a loop, would be reloaded before each use otherwise. Not `caller_vmctx`: calls write it.
+const SPHEX: Convention = Convention {
+    name: "sphex",
+    callee_saved: FRAME.union(RegSet::of(&[RBX, R12, R13, R15])),
+    vmctx: Some(R15),
+    ..TAIL
+};
 
 const WINCH: Convention = Convention {
     name: "winch",

@@ -232,15 +232,16 @@ impl Emitter<'_> {
         let call = self.func.calls[CallRef::from_u32(inst.payload)];
         let (target, used) = self.call_target(index, &call);
         self.switch_vmctx(index, &call, used);
+        let frame = self.frame;
+        let lost = |reg: Reg| [SCRATCH, RSP, RBP].contains(&reg) || frame.saved.iter().any(|s| s.0 == reg);
         let through_frame = match target {
-            Operand::Reg(reg) => [SCRATCH, RSP, RBP].contains(&reg),
+            Operand::Reg(reg) => lost(reg),
             Operand::Mem(Mem::Address(address)) => {
-                [SCRATCH, RSP, RBP].iter().any(|&reg| [address.base, address.index].contains(&Some(reg)))
+                [address.base, address.index].into_iter().flatten().any(lost)
             }
             _ => false,
         };
-        let frame = self.frame;
-        if through_frame || !frame.saved.is_empty() || call.stack_bytes > frame.incoming + frame.growth {
+        if through_frame || call.stack_bytes > frame.incoming + frame.growth {
             self.fail("a tail call whose target or arguments go with the frame".into());
             return;
         }

@@ -177,8 +177,8 @@ fn a_call_that_leaves_switches_and_reloads_vmctx() {
             01 mov rbp, rsp
             04 sub rsp, 20h
             08 mov [rbp-8], r15
-            0c mov r8, [rbp+10h]
-            10 mov [rbp-10h], r8
+            0c mov [rbp-10h], r12
+            10 mov r12, [rbp+10h]
             14 mov rax, [rdi+8]
             18 mov r10, [rdi+10h]
             1c mov [rsp], rdi
@@ -190,10 +190,11 @@ fn a_call_that_leaves_switches_and_reloads_vmctx() {
             2f call rax
             31 sub rsp, 10h
             35 mov r15, [rbp-8]
-            39 add rdi, [rbp-10h]
-            3d mov rsp, rbp
-            40 pop rbp
-            41 ret 10h
+            39 add rdi, r12
+            3c mov r12, [rbp-10h]
+            40 mov rsp, rbp
+            43 pop rbp
+            44 ret 10h
         "#]],
     );
     assert_eq!(code.pops, 16);

@@ -100,7 +100,8 @@ impl Scratch {
                 continue;
             }
             for (k, call) in func.block_calls(end).into_iter().enumerate() {
-                if let Some(to) = self.follow(func, call) {
+                let branch = func.insts[end].format() != Format::Jump;
+                if let Some(to) = self.follow(func, call, branch) {
                     func.set_block_call(end, k, to);
                     changed = true;
                 }
@@ -110,8 +111,8 @@ impl Scratch {
         changed
     }
 
-    /// Where a jump ends up, if that is elsewhere.
-    fn follow(&mut self, func: &mut Function, call: BlockCall) -> Option<BlockCall> {
+    /// Where a jump, or one way of a `branch`, ends up, if that is elsewhere.
+    fn follow(&mut self, func: &mut Function, call: BlockCall, branch: bool) -> Option<BlockCall> {
         let mut target = func.block_call_target(call);
         let mut args: Vec<Value> = Vec::new();
         let mut moved = false;
@@ -122,7 +123,7 @@ impl Scratch {
             if !moved {
                 args.extend(func.block_call_args(call));
             }
-            let Some((next, passed)) = self.hop(func, target, &args) else { break };
+            let Some((next, passed)) = self.hop(func, target, &args, branch) else { break };
             let Some(left) = self.budget.checked_sub(1 + passed.len()) else { break };
             self.budget = left;
             (target, args, moved) = (next, passed, true);
@@ -131,7 +132,15 @@ impl Scratch {
     }
 
     /// Where a jump with these arguments to a block that has nothing but a terminator goes on.
-    fn hop(&self, func: &Function, block: Block, args: &[Value]) -> Option<(Block, Vec<Value>)> {
+    ///
+    /// A block on one side of a branch is where what it passes on is computed: without it, both sides would pay.
+    fn hop(
+        &self,
+        func: &Function,
+        block: Block,
+        args: &[Value],
+        branch: bool,
+    ) -> Option<(Block, Vec<Value>)> {
         let data = func.insts[func.terminator(block)?];
         if func.block_params(block).any(|param| self.outside.contains(param)) {
             return None;
@@ -155,8 +164,18 @@ impl Scratch {
         if next == block || func.blocks[block].cold && !func.blocks[next].cold {
             return None;
         }
+        if branch && data.format() == Format::Jump && func.block_call_args(call).any(|v| computed(func, v)) {
+            return None;
+        }
         Some((next, func.block_call_args(call).map(passed).collect()))
     }
+}
+
+/// Whether a value floats and costs something to compute.
+fn computed(func: &Function, value: Value) -> bool {
+    let Some((inst, _)) = func.definition(func.resolve(value)) else { return false };
+    let constant = matches!(func.insts[inst].opcode, Opcode::Iconst | Opcode::F32const | Opcode::F64const);
+    func.block_of[inst].is_none() && !constant && !is_param(func, inst)
 }
 
 /// Merges each block with the one it jumps to, if nothing else does.

@@ -350,12 +350,9 @@ impl Scratch {
         let here = self.open.len() - 1;
         if target != here {
             for operand in &mut operands {
-                if !is_constant(func, *operand) {
-                    continue;
+                if is_local(func.insts[*operand].opcode) {
+                    *operand = self.hoist_local(func, *operand, target);
                 }
-                *operand = self.copy(func, *operand);
-                func.block_of[*operand] = self.open[target].block;
-                self.open[target].hoisted.push(*operand);
             }
         }
         let mut next = operands.iter();
@@ -376,6 +373,38 @@ impl Scratch {
             self.local.push(node);
         } else {
             self.open[target].computed.push(before);
+        }
+    }
+
+    /// Makes a value that is re-made wherever it is used again for use in a shallower block: a constant, or a comparison,
+    /// whose operands are constants or computed there already.
+    fn hoist_local(&mut self, func: &mut Function, value: Value, target: usize) -> Value {
+        let mut operands = func.operands(value);
+        for operand in &mut operands {
+            if is_constant(func, *operand) {
+                *operand = self.copy(func, *operand);
+                func.block_of[*operand] = self.open[target].block;
+                self.open[target].hoisted.push(*operand);
+            }
+        }
+        let made = self.copy(func, value);
+        let mut next = operands.iter();
+        func.map_uses(made, |v| next.next().copied().unwrap_or(v));
+        func.block_of[made] = self.open[target].block;
+        self.open[target].hoisted.push(made);
+        made
+    }
+
+    /// The depth of the block that an operand holds a value back in: of a comparison, which is made again, the deepest
+    /// that one of its operands stands in.
+    fn held_at(&self, func: &Function, value: Value) -> usize {
+        match is_local(func.insts[value].opcode) {
+            true => {
+                let operands = func.operands(value);
+                let placed = operands.iter().filter(|v| !is_constant(func, **v));
+                placed.map(|&v| self.depth_of(func, v)).max().unwrap_or(0)
+            }
+            false => self.depth_of(func, value),
         }
     }
 
@@ -412,8 +441,7 @@ impl Scratch {
         if is_local(func.insts[node].opcode) || func.blocks[self.open[target].block].cold {
             return target;
         }
-        let def_depth = |v: &Value| self.depth_of(func, *v);
-        let earliest = operands.iter().filter(|v| !is_constant(func, **v)).map(def_depth).max().unwrap_or(0);
+        let earliest = operands.iter().map(|&v| self.held_at(func, v)).max().unwrap_or(0);
         let class = func.type_of(node).is_float() as usize;
         let (cheap, field) = (is_cheap(func, node), self.is_field(node));
         while let Some(l) = self.graph.loops.innermost(self.open[target].block) {

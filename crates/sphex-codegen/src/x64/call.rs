@@ -31,8 +31,8 @@ struct Callee {
 
 /// Where an address called goes if it must not be in the way: no argument is ever there.
 const ADDRESS: Reg = gpr::RAX;
-/// Where the callee's vmctx waits for the switch.
-const NEW_VMCTX: Reg = gpr::RBX;
+/// Where the callee's vmctx waits for the switch; nothing else needs it there.
+const NEW_VMCTX: Reg = gpr::R10;
 
 impl Lower<'_> {
     pub(super) fn lower_call(&mut self, inst: Value) -> Result<(), CodegenError> {

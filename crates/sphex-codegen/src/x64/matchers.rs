@@ -86,6 +86,7 @@ impl Lower<'_> {
         );
         let ty = data.ty;
         match data.opcode {
+            BlockParam => self.extended.contains(value),
             Load | AtomicLoad | StackLoad => ty.is_int(),
             Uload8 | Uload16 | Uload32 | Uextend => true,
             Iconst => true,
@@ -262,9 +263,16 @@ impl Lower<'_> {
 
     /// A register or, where a load may be taken in, memory. The operand is as wide as the value's type.
     pub(super) fn rm(&mut self, value: Value) -> Rm {
-        match self.load_operand(value) {
-            Some((amode, trap)) => Rm::Mem(amode, trap),
-            None => Rm::Reg(self.value(value)),
+        if let Some((amode, trap)) = self.load_operand(value) {
+            return Rm::Mem(amode, trap);
+        }
+        match self.constant(value) {
+            // No immediate is that wide: it comes from the pool of constants.
+            Some(c) if self.ty(value) == I64 && i32::try_from(c).is_err() => {
+                let constant = self.machine().constant(&c.to_le_bytes());
+                Rm::Mem(Amode::at(Base::Constant(constant), 0), None)
+            }
+            _ => Rm::Reg(self.value(value)),
         }
     }
 

@@ -17,6 +17,7 @@ mod compare;
 mod control;
 mod convert;
 mod divide;
+mod extended;
 mod float;
 mod integer;
 mod matchers;
@@ -35,6 +36,7 @@ use crate::settings::Settings;
 use sphex_asm::register::{Reg, RegClass};
 use sphex_asm::x64::features::Feature;
 use sphex_asm::x64::{RowId, Size, Variant, op};
+use sphex_entity::EntitySet;
 use sphex_ir::types;
 use sphex_ir::{Function, InstData, Opcode, Purpose, TrapCode, Type, Value};
 
@@ -57,8 +59,10 @@ pub fn select<'f>(
         return_slot: None,
         vmctx: None,
         unique: true,
+        extended: EntitySet::new(),
     };
     lower.find_vmctx();
+    lower.find_extended();
     walk(&mut lower)
 }
 
@@ -76,6 +80,8 @@ struct Lower<'f> {
     vmctx: Option<(Value, Reg)>,
     /// Whether what is being emitted is emitted once: only then may it take loads into itself.
     unique: bool,
+    /// Block parameters of type `i32` with zeros above.
+    extended: EntitySet<Value>,
 }
 
 impl<'f> Target<'f> for Lower<'f> {
