@@ -122,6 +122,12 @@ pub trait File: Send + Sync {
         Ok(None)
     }
 
+    /// Writes what there is room for without waiting for anyone. EAGAIN: there is none; `None`: that cannot be asked, and
+    /// nothing was written.
+    fn write_now(&self, buffers: &[IoSlice<'_>]) -> Result<Option<usize>, Errno> {
+        Ok(None)
+    }
+
     /// Writes at the position and moves it.
     fn write(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
         Err(Errno::Badf)

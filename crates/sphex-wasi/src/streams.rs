@@ -1,7 +1,7 @@
 //! Standard streams: the host's, pipes in memory, or nothing.
 
 use crate::files::{Advice, File, Readiness, Whence};
-use crate::files::{advise, filestat, filetype, flags, read_now, readable, seek, write_some};
+use crate::files::{advise, filestat, filetype, flags, read_now, readable, seek, write_now, write_some};
 use crate::{Errno, FdFlags, Filestat, Filetype};
 use rustix::event::{PollFd, PollFlags};
 use std::io::{IoSlice, IoSliceMut};
@@ -94,6 +94,10 @@ impl File for HostStream {
 
     fn write_some(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
         write_some(self.fd, buffers)
+    }
+
+    fn write_now(&self, buffers: &[IoSlice<'_>]) -> Result<Option<usize>, Errno> {
+        write_now(self.fd, buffers)
     }
 
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize, Errno> {

@@ -60,6 +60,10 @@ impl File for HostFile {
         write_some(self.fd.as_fd(), buffers)
     }
 
+    fn write_now(&self, buffers: &[IoSlice<'_>]) -> Result<Option<usize>, Errno> {
+        write_now(self.fd.as_fd(), buffers)
+    }
+
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize, Errno> {
         Ok(rustix::io::preadv(&self.fd, buffers, offset)?)
     }
@@ -226,12 +230,21 @@ pub(crate) fn read_now(
 /// a ready pipe has room for it.
 pub(crate) fn write_some(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
     const ROOM: usize = 4096;
-    match rustix::io::pwritev2(fd, buffers, u64::MAX, ReadWriteFlags::NOWAIT) {
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+    match write_now(fd, buffers)? {
+        Some(written) => Ok(written),
+        None => {
             let first = buffers.first().map_or(&[][..], |buffer| &buffer[..buffer.len().min(ROOM)]);
             Ok(rustix::io::write(fd, first)?)
         }
-        written => Ok(written?),
+    }
+}
+
+/// Writes what there is room for. Terminals and some file systems cannot be asked for that.
+pub(crate) fn write_now(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> Result<Option<usize>, Errno> {
+    // An offset of all ones is the position.
+    match rustix::io::pwritev2(fd, buffers, u64::MAX, ReadWriteFlags::NOWAIT) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => Ok(None),
+        written => Ok(Some(written?)),
     }
 }
 

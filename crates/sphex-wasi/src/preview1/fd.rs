@@ -270,10 +270,13 @@ pub fn fd_read(
     let mut targets = memory.targets(buffers, buffers_len)?;
     let len = match ctx.to_pool(descriptor) {
         Some(file) => read_on_pool(ctx, file, &mut targets, None)?,
-        None => ctx.waiting(fd, file, PollFlags::IN, |ready| {
-            let read = if ready { file.read_now(&mut targets, None)? } else { None };
-            read.map_or_else(|| file.read(&mut targets), Ok)
-        })?,
+        None => match ctx.at_once(file, || file.read_now(&mut targets, None))? {
+            Some(len) => len,
+            None => ctx.waiting(fd, file, PollFlags::IN, |ready| {
+                let read = if ready { file.read_now(&mut targets, None)? } else { None };
+                read.map_or_else(|| file.read(&mut targets), Ok)
+            })?,
+        },
     };
     drop(targets);
     Ok(memory.write_u32(read, len as u32)?)
@@ -388,9 +391,12 @@ pub fn fd_write(
     let sources = memory.sources(buffers, buffers_len)?;
     let len = match ctx.to_pool(descriptor) {
         Some(file) => write_on_pool(ctx, file, &sources, None)?,
-        None => ctx.waiting(fd, file, PollFlags::OUT, |ready| {
-            if ready { file.write_some(&sources) } else { file.write(&sources) }
-        })?,
+        None => match ctx.at_once(file, || file.write_now(&sources))? {
+            Some(len) => len,
+            None => ctx.waiting(fd, file, PollFlags::OUT, |ready| {
+                if ready { file.write_some(&sources) } else { file.write(&sources) }
+            })?,
+        },
     };
     drop(sources);
     Ok(memory.write_u32(written, len as u32)?)

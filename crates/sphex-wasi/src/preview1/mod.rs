@@ -79,6 +79,23 @@ impl From<Errno> for Fault {
 }
 
 impl WasiCtx {
+    /// Makes a call that waits for nobody on a file that may make one wait, before anything is asked and watched for a wait.
+    /// `None`: one has to wait, or the file cannot say.
+    fn at_once<T>(
+        &self,
+        file: &dyn File,
+        call: impl FnOnce() -> Result<Option<T>, Errno>,
+    ) -> Result<Option<T>, Fault> {
+        if file.wait_on().is_none() {
+            return Ok(None);
+        }
+        self.check_interrupt()?;
+        match call() {
+            Err(Errno::Again | Errno::Intr) => Ok(None),
+            done => Ok(done?),
+        }
+    }
+
     /// Makes a call on descriptor `number` that may wait, so that an interrupt ends the wait. `call` is told whether it must
     /// not wait itself, because the wait has been done here.
     fn waiting<T>(
