@@ -10,7 +10,7 @@ mod directory;
 mod file;
 
 pub(crate) use file::{
-    advise, filestat, filetype, flags, read_now, readable, seek, set_modes, sync, write_some,
+    advise, filestat, filetype, flags, read_now, readable, seek, set_modes, sync, write_now, write_some,
 };
 
 pub use directory::HostDirectory;
