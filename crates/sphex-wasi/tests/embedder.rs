@@ -4,11 +4,13 @@ mod guest;
 
 use guest::Guest;
 use sphex_wasi::files::{Directory, Entry, File, HostDirectory, OpenHow, Opened, SetTime, Times, Whence};
+use sphex_wasi::preview1::{fd_read, fd_write};
 use sphex_wasi::random::Random;
-use sphex_wasi::{Errno, Filestat, Filetype, OFlags, WasiCtx};
+use sphex_wasi::{Errno, FdFlags, Filestat, Filetype, OFlags, WasiCtx};
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// A directory of files, no deeper.
@@ -169,4 +171,64 @@ fn a_read_only_directory_refuses_by_itself() {
     // Another kind of directory is another file system.
     assert_eq!(free.rename("f", &memory, "new"), Err(Errno::Xdev));
     assert_eq!(free.link("f", &memory, "new"), Err(Errno::Xdev));
+}
+
+/// A stream that is always ready, and counts what it is asked.
+struct Ready {
+    pipe: std::io::PipeReader,
+    now: AtomicUsize,
+    other: AtomicUsize,
+}
+
+impl File for Ready {
+    fn filetype(&self) -> Filetype {
+        Filetype::Unknown
+    }
+
+    fn read_now(&self, buffers: &mut [IoSliceMut<'_>], _: Option<u64>) -> Result<Option<usize>, Errno> {
+        self.now.fetch_add(1, Relaxed);
+        Ok(Some(buffers.iter().map(|buffer| buffer.len()).sum()))
+    }
+
+    fn write_now(&self, buffers: &[IoSlice<'_>]) -> Result<Option<usize>, Errno> {
+        self.now.fetch_add(1, Relaxed);
+        Ok(Some(buffers.iter().map(|buffer| buffer.len()).sum()))
+    }
+
+    fn flags(&self) -> Result<FdFlags, Errno> {
+        self.other.fetch_add(1, Relaxed);
+        Ok(FdFlags::empty())
+    }
+
+    fn read(&self, _: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {
+        self.other.fetch_add(1, Relaxed);
+        Err(Errno::Io)
+    }
+
+    fn write(&self, _: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        self.other.fetch_add(1, Relaxed);
+        Err(Errno::Io)
+    }
+
+    fn wait_on(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        Some(std::os::fd::AsFd::as_fd(&self.pipe))
+    }
+}
+
+/// What is ready is read and written by one call each: nothing is asked or watched before, though someone could interrupt.
+#[test]
+fn a_stream_that_is_ready_is_asked_once() {
+    let (pipe, _writer) = std::io::pipe().unwrap();
+    let stream = Arc::new(Ready { pipe, now: AtomicUsize::new(0), other: AtomicUsize::new(0) });
+    let mut builder = WasiCtx::builder();
+    builder.stdin(stream.clone()).stdout(stream.clone());
+    let mut guest = Guest::with(builder.build(), Path::new("."));
+    let _interrupt = guest.ctx.interrupt().unwrap();
+    for _ in 0..5 {
+        guest.memory[..8].copy_from_slice(&[0, 64, 0, 0, 7, 0, 0, 0]);
+        guest.call(|ctx, memory| fd_write(ctx, memory, 1, 0, 1, 16)).unwrap();
+        guest.call(|ctx, memory| fd_read(ctx, memory, 0, 0, 1, 16)).unwrap();
+        assert_eq!(guest.u32(16), 7);
+    }
+    assert_eq!((stream.now.load(Relaxed), stream.other.load(Relaxed)), (10, 0));
 }
