@@ -183,6 +183,16 @@ fn a_task_is_woken_once_and_let_go_of() {
     handle.interrupt();
     assert_eq!(woken.0.load(Ordering::SeqCst), 1);
     drop(call);
+    assert_eq!(Arc::strong_count(&woken), 2);
+    // One that is dropped before anyone wakes it.
+    let mut call = Box::pin(forever.call_async(&mut store, ()));
+    let mut context = Context::from_waker(&waker);
+    assert!(matches!(call.as_mut().poll(&mut context), Poll::Ready(Err(error)) if error.trap().is_some()));
+    drop(call);
+    let mut call = Box::pin(forever.call_async(&mut store, ()));
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    assert_eq!(Arc::strong_count(&woken), 3);
+    drop(call);
     drop(waker);
     // The store keeps no waker of a call that is over: a task that owns its store would never be freed.
     assert_eq!(Arc::strong_count(&woken), 1);
