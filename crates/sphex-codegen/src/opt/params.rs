@@ -2,7 +2,8 @@
 //!
 //! Needs: SSA, placed or floating, no unreachable block.   Gives: no dead and no redundant parameter.   Breaks: users of
 //! a redundant parameter are not folded any more (`simplify` folds them).   Cost: one dominator tree of the graph of
-//! parameters, O((parameters + arguments) · log parameters), and one walk over all uses.
+//! those parameters of which it is not clear at once, O((parameters + arguments) · log parameters), and one walk over all
+//! uses.
 //!
 //! I1. The graph has a node for each parameter and for each other value that is passed to one; edges go from argument
 //!     to parameter, and from a root to every node that is no parameter (and to parameters of the entry).
@@ -10,8 +11,12 @@
 //!     parameters below a node form a set into which only that node's value flows. Such a set is what Braun et al. ("Simple
 //!     and efficient construction of static single assignment form", CC 2013) replace by its one outer operand, found one
 //!     strongly connected component at a time; the dominator tree finds all sets at once.
-//! I3. What a `try_call` gives exists on its edges only: parameters that get it count as values of their own.
+//! I3. A parameter that gets two different values, neither of them a parameter that may be redundant, is not redundant: the
+//!     root is all that its arguments have above them. Such a *solid* one counts as a value of its own: what it gets is no
+//!     longer of interest, since no node but the root dominates it. Nearly all parameters are solid, so that the graph is small.
+//! I4. What a `try_call` gives exists on its edges only: parameters that get it count as values of their own.
 
+use smallvec::SmallVec;
 use sphex_entity::{EntityRef, EntitySet};
 use sphex_ir::flow::{Cfg, Dominators};
 use sphex_ir::{Block, BlockCall, Format, Function, Opcode, Value};
@@ -27,13 +32,20 @@ pub struct Scratch {
     edges: Vec<(Block, Block)>,
     /// From each parameter to what is passed to it, grouped by parameter.
     passed: Vec<(Value, Value)>,
+    /// Parameters that are not redundant (I3).
+    solid: EntitySet<Value>,
     live: EntitySet<Value>,
+    work: Vec<Value>,
 }
+
+/// How often parameters are looked at for being solid: what is passed round a loop is known the second time.
+const ROUNDS: usize = 3;
 
 /// Removes dead and redundant parameters; says whether a redundant one was replaced.
 pub fn params(func: &mut Function, scratch: &mut Scratch) -> bool {
     let s = scratch;
     s.collect(func);
+    s.find_solid(func);
     let replaced = s.replace_redundant(func);
     s.mark_live(func);
     s.remove(func);
@@ -62,6 +74,47 @@ impl Scratch {
                 }
             }
         }
+        self.passed.sort_unstable();
+    }
+
+    /// Finds parameters that are not redundant for sure (I3).
+    fn find_solid(&mut self, func: &Function) {
+        self.solid.clear();
+        let Some(entry) = func.entry() else { return };
+        for param in func.block_params(entry) {
+            self.solid.insert(param);
+        }
+        for _ in 0..ROUNDS {
+            let mut changed = false;
+            for passed in self.passed.chunk_by(|a, b| a.0 == b.0) {
+                let param = passed[0].0;
+                if !self.solid.contains(param) && self.is_solid(func, param, passed) {
+                    self.solid.insert(param);
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+
+    fn is_solid(&self, func: &Function, param: Value, passed: &[(Value, Value)]) -> bool {
+        let mut first = param;
+        for &(_, arg) in passed {
+            if arg.is_none() {
+                return true;
+            }
+            let known = func.insts[arg].opcode != Opcode::BlockParam || self.solid.contains(arg);
+            if !known || arg == first {
+                continue;
+            }
+            if first != param {
+                return true;
+            }
+            first = arg;
+        }
+        false
     }
 
     fn node(&mut self, value: Value) -> Block {
@@ -73,30 +126,35 @@ impl Scratch {
     }
 
     fn replace_redundant(&mut self, func: &mut Function) -> bool {
-        self.node.clear();
-        self.node.resize(func.insts.len(), 0);
         self.values.clear();
         self.values.push(Value::NONE);
-        self.edges.clear();
         for_each_param(func, |param| {
-            self.node(param);
+            if !self.solid.contains(param) {
+                self.values.push(param);
+            }
         });
         let params = self.values.len();
+        if params == 1 {
+            return false;
+        }
+        self.node.clear();
+        self.node.resize(func.insts.len(), 0);
+        for (node, param) in self.values.iter().enumerate().skip(1) {
+            self.node[param.index()] = node as u32;
+        }
+        self.edges.clear();
         let root = Block::from_u32(0);
         for k in 0..self.passed.len() {
             let (param, arg) = self.passed[k];
-            let to = self.node(param);
-            let from = if arg.is_none() { root } else { self.node(arg) };
+            if self.solid.contains(param) {
+                continue;
+            }
+            let (from, to) = (self.node(arg), self.node(param));
             if from != to {
                 self.edges.push((from, to));
             }
         }
         self.edges.extend((params..self.values.len()).map(|k| (root, Block::new(k))));
-        // The entry's parameters may be passed to as well, by jumps back to it; they stay.
-        if let Some(entry) = func.entry() {
-            let roots = func.block_params(entry).map(|p| Block::from_u32(self.node[p.index()]));
-            self.edges.extend(roots.filter(|n| *n != root).map(|n| (root, n)));
-        }
         self.edges.sort_unstable();
         self.edges.dedup();
         self.graph.compute_graph(self.values.len(), root, &self.edges);
@@ -118,8 +176,7 @@ impl Scratch {
     /// Marks what listed instructions use, and what that is computed from; parameters pass on to their arguments.
     fn mark_live(&mut self, func: &Function) {
         self.live.clear();
-        self.passed.sort_unstable();
-        let mut work = Vec::new();
+        let mut work = core::mem::take(&mut self.work);
         for &block in &func.layout {
             for &inst in &func.blocks[block].insts {
                 if !func.floats(inst) {
@@ -147,6 +204,7 @@ impl Scratch {
                 }
             }
         }
+        self.work = work;
     }
 
     fn keeps(&self, func: &Function, param: Value) -> bool {
@@ -179,7 +237,8 @@ impl Scratch {
         for at in 1..func.layout.len() {
             let block = func.layout[at];
             if shrinks[block.index()] {
-                let kept: Vec<Value> = func.block_params(block).filter(|p| self.keeps(func, *p)).collect();
+                let kept: SmallVec<[Value; 8]> =
+                    func.block_params(block).filter(|p| self.keeps(func, *p)).collect();
                 for (k, &param) in kept.iter().enumerate() {
                     func.insts[param].b = k as u32;
                 }
@@ -190,7 +249,7 @@ impl Scratch {
 
     /// A block call without the arguments of parameters that go.
     fn shorter(&self, func: &mut Function, target: Block, call: BlockCall) -> BlockCall {
-        let kept: Vec<Value> = func
+        let kept: SmallVec<[Value; 8]> = func
             .block_params(target)
             .zip(func.block_call_args(call))
             .filter(|(param, _)| self.keeps(func, *param))
