@@ -293,6 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_loop_carries_of_a_join_is_the_join() {
+        let counts = after(
+            "function %f(i32, i32) -> i32 {
+            block0(v0: i32, v1: i32):
+                brif v0, block1(v0), block1(v1)
+            block1(v2: i32):
+                jump block2(v2, v2)
+            block2(v3: i32, v4: i32):
+                v5 = iadd v3, v4
+                brif v5, block2(v4, v3), block3(v4)
+            block3(v6: i32):
+                return v6
+            }",
+        );
+        assert_eq!(counts, "2 1 0 0");
+    }
+
+    #[test]
     fn a_parameter_for_itself_alone_is_dead() {
         let counts = after(
             "function %f(i32) {
