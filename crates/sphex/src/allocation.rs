@@ -29,7 +29,9 @@ pub struct OnDemand {
     pub cached_memories: usize,
     /// Bytes that all kept memories may hold in RAM.
     pub cached_bytes: usize,
-    /// Bytes of a memory that are cleaned by writing them; what is dirty beyond goes back to the system.
+    /// Bytes of a memory that are cleaned by writing them; what is dirty beyond goes back to the system. A memory that is no
+    /// larger is compared with what it began as, without a system call; a larger one, however little of it was written,
+    /// costs one call that lists what was, where the kernel can (Linux 6.7), and one more to give back what is beyond.
     pub keep_resident: usize,
 }
 
@@ -53,7 +55,9 @@ pub struct Pooling {
     pub memory_bytes: u64,
     /// Elements that a table may grow to.
     pub table_elements: u64,
-    /// Bytes of a memory that are cleaned by writing them; what is dirty beyond goes back to the system.
+    /// Bytes of a memory that are cleaned by writing them; what is dirty beyond goes back to the system. A memory that is no
+    /// larger is compared with what it began as, without a system call; a larger one, however little of it was written,
+    /// costs one call that lists what was, where the kernel can (Linux 6.7), and one more to give back what is beyond.
     pub keep_resident: usize,
     /// Memory slots that are kept ready for the module they ran last, with up to `keep_resident` bytes of RAM each; the
     /// RAM of others goes back to the system.
