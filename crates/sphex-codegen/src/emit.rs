@@ -12,6 +12,7 @@
 //! E3. Every call has a call record at its return address, and a [`CallSite`] with the places of what is live there.
 
 mod prologue;
+mod turns;
 
 use crate::abi::Placement;
 use crate::error::CodegenError;
@@ -35,6 +36,7 @@ use sphex_asm::x64::{Address, Cond, Mem, Operand, RowId, Variant, op};
 use sphex_entity::{EntityRef, seeded_bug};
 use sphex_ir::{ExternalName, SrcLoc};
 use std::collections::HashMap;
+use turns::Place;
 
 /// A function's machine code and everything known about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -184,11 +186,14 @@ struct Emitter<'a> {
     labels: Vec<Label>,
     /// The block that stands for each: itself, or where a block that only jumps leads.
     stand_in: Vec<u32>,
+    /// Loops that stand there several times, and the turn being emitted.
+    loops: turns::Loops,
+    turn: u8,
     next_move: usize,
     /// Traps behind the code, shared by those with one code and location, and where those go on that may.
     traps: HashMap<(u8, u32), Label>,
     trap_order: Vec<(u8, u32, Label, Option<Label>)>,
-    tables: Vec<(Label, MachineBlock, u32)>,
+    tables: Vec<(Label, Place, u32)>,
     sites: Vec<SmallVec<[Live; 2]>>,
     error: Option<CodegenError>,
     steps: u64,
@@ -209,6 +214,8 @@ impl<'a> Emitter<'a> {
             buffer,
             labels,
             stand_in: Vec::new(),
+            loops: turns::Loops::default(),
+            turn: 0,
             next_move: 0,
             traps: HashMap::new(),
             trap_order: Vec::new(),
@@ -237,12 +244,16 @@ impl<'a> Emitter<'a> {
         let all = if self.func.order.is_empty() { blocks.keys().collect() } else { self.func.order.clone() };
         let (hot, cold): (Vec<MachineBlock>, Vec<MachineBlock>) =
             all.into_iter().filter(emitted).partition(|&b| !blocks[b].cold || b.index() == 0);
-        let order = [self.latches_before_headers(hot), cold].concat();
+        let mut order = self.places(hot);
+        order.extend(cold.into_iter().map(|block| Place { block, turn: 0 }));
         let starts = self.move_starts();
-        for (k, &block) in order.iter().enumerate() {
-            self.next_move = starts[block.index()] as usize;
-            self.block(block, order.get(k + 1).copied());
+        for (k, &place) in order.iter().enumerate() {
+            self.next_move = starts[place.block.index()] as usize;
+            self.turn = place.turn;
+            let next = order.get(k + 1).map(|&next| self.label_at(next));
+            self.block(place, next);
         }
+        self.turn = 0;
         if let Some(slow) = slow {
             self.slow_path(slow);
         }
@@ -254,46 +265,10 @@ impl<'a> Emitter<'a> {
                 self.buffer.branch(Branch::X64Jump, back);
             }
         }
-        for (label, block, table) in core::mem::take(&mut self.tables) {
-            self.table(label, block, table);
+        for (label, place, table) in core::mem::take(&mut self.tables) {
+            self.turn = place.turn;
+            self.table(label, place.block, table);
         }
-    }
-
-    /// Puts a block that one side of a branch leads to, and that jumps back, in front of where it jumps to: mostly the moves
-    /// of a loop's edge back. The loop then has one jump less a turn, for one more at its entry.
-    fn latches_before_headers(&mut self, order: Vec<MachineBlock>) -> Vec<MachineBlock> {
-        let mut place = vec![u32::MAX; self.func.blocks.len()];
-        for (k, block) in order.iter().enumerate() {
-            place[block.index()] = k as u32;
-        }
-        let mut before = vec![None; order.len()];
-        let mut moved = vec![false; order.len()];
-        for (k, pair) in order.windows(2).enumerate() {
-            let (from, latch) = (pair[0], pair[1]);
-            let Some(header) = self.jumps_to(latch).map(|header| place[header.index()] as usize) else {
-                continue;
-            };
-            let leaves = !moved[k] && self.func.blocks[from].successors.range().len() == 2;
-            if 0 < header && header <= k && leaves && before[header].is_none() && !moved[header] {
-                before[header] = Some(latch);
-                moved[k + 1] = true;
-            }
-        }
-        let mut rotated = Vec::with_capacity(order.len());
-        for (k, &block) in order.iter().enumerate().filter(|&(k, _)| !moved[k]) {
-            rotated.extend(before[k]);
-            rotated.push(block);
-        }
-        self.steps += order.len() as u64;
-        rotated
-    }
-
-    /// Where a block goes that ends with a jump.
-    fn jumps_to(&self, block: MachineBlock) -> Option<MachineBlock> {
-        let data = &self.func.blocks[block];
-        let jumps = self.func.insts[data.insts.range().last()?].pseudo() == Some(Pseudo::Jump);
-        let to = self.func.successors[data.successors.start as usize..].first()?;
-        jumps.then(|| MachineBlock::new(self.stand_in[to.index()] as usize))
     }
 
     /// The first move of each block.
@@ -347,12 +322,9 @@ impl<'a> Emitter<'a> {
         self.stand_in = next;
     }
 
-    fn label_of(&self, block: MachineBlock) -> Label {
-        self.labels[self.stand_in[block.index()] as usize]
-    }
-
-    fn block(&mut self, block: MachineBlock, next: Option<MachineBlock>) {
-        self.buffer.bind(self.labels[block.index()]);
+    fn block(&mut self, place: Place, next: Option<Label>) {
+        let block = place.block;
+        self.buffer.bind(self.label_at(place));
         self.steps += 1;
         for index in self.func.blocks[block].insts.range() {
             self.steps += 1;
@@ -360,6 +332,7 @@ impl<'a> Emitter<'a> {
             let inst = self.func.insts[index];
             self.buffer.location(inst.location());
             match inst.pseudo() {
+                _ if self.is_left_out(place, index) => {}
                 None => self.table_row(index, &inst),
                 Some(pseudo) => self.pseudo(pseudo, index, &inst, block, next),
             }
@@ -536,7 +509,7 @@ impl<'a> Emitter<'a> {
         index: usize,
         inst: &MachineInst,
         block: MachineBlock,
-        next: Option<MachineBlock>,
+        next: Option<Label>,
     ) {
         let cond = inst.variant().get_cond();
         let second = Cond::ALL[(inst.payload & 15) as usize];
@@ -548,7 +521,7 @@ impl<'a> Emitter<'a> {
             }
             Pseudo::Jump => {
                 let target = self.target(block, 0);
-                if Some(target) != next.map(|block| self.labels[block.index()]) {
+                if Some(target) != next {
                     self.buffer.branch(Branch::X64Jump, target);
                 }
             }
@@ -606,12 +579,11 @@ impl<'a> Emitter<'a> {
 
     fn target(&self, block: MachineBlock, k: usize) -> Label {
         let at = self.func.blocks[block].successors.start as usize + k;
-        self.label_of(MachineBlock::new(self.func.successors[at].index()))
+        self.label_for(block, MachineBlock::new(self.func.successors[at].index()))
     }
 
-    fn jump_if(&mut self, cond: Cond, block: MachineBlock, next: Option<MachineBlock>) {
+    fn jump_if(&mut self, cond: Cond, block: MachineBlock, next: Option<Label>) {
         let (then, other) = (self.target(block, 0), self.target(block, 1));
-        let next = next.map(|block| self.labels[block.index()]);
         if then == other {
             if next != Some(then) {
                 self.buffer.branch(Branch::X64Jump, then);
@@ -652,7 +624,7 @@ impl<'a> Emitter<'a> {
         self.row(op::MOVSXD, Variant::NONE, &[entry.into(), Mem::indexed(base, entry, 2, 0).into()]);
         self.row(op::ADD_RM, Variant::S64, &[base.into(), entry.into()]);
         self.row(op::JMP_RM, Variant::NONE, &[base.into()]);
-        self.tables.push((label, block, inst.payload));
+        self.tables.push((label, Place { block, turn: self.turn }, inst.payload));
     }
 
     fn table(&mut self, label: Label, block: MachineBlock, table: u32) {
