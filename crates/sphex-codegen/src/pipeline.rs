@@ -145,12 +145,12 @@ fn finish(
     watcher: &mut Watcher<'_>,
 ) -> Result<CompiledFunction, CodegenError> {
     let Context { machine, regalloc, buffer, .. } = ctx;
-    let relieved = slots::relieve(machine, settings.slots);
+    let relieved = slots::relieve(machine, settings.slots, settings.allocator);
     watcher.step("slots", State::Machine(machine));
     let file = register_file(placement, settings);
-    let allocation = regalloc::allocate(machine, &file, settings.verify, regalloc)?;
+    let allocation = regalloc::allocate(machine, &file, settings, regalloc)?;
     watcher.step("regalloc", State::Allocated(machine, &allocation));
-    let written = allocation.written(machine);
+    let written = allocation.written();
     let frame = frame::layout(machine, placement, written, allocation.spill_words())?;
     let input = emit::Input {
         func: machine,

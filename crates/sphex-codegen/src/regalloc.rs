@@ -3,20 +3,24 @@
 //! Needs: a finished machine function without critical edges, whose entry has no parameters. Gives: [`Allocation`]: a
 //! location for each operand, moves between instructions and the number of spill slots.
 //!
-//! Nothing is converted: operands, successors, predecessors and arguments of the machine function stand in the
-//! allocator's form already and are handed over as slices. Vectors use the allocator's float class; whether a vector
-//! register's spill slot has 8 or 16 bytes is decided once a function.
+//! There are two allocators, in one form: [`Allocator::Walk`] is ours (`ssa`), [`Allocator::Search`] is regalloc2, which
+//! tests compare with. Nothing is converted: operands, successors, predecessors and arguments of the machine function
+//! stand in regalloc2's form and are handed over as slices. Vectors use its float class; whether a vector register's spill
+//! slot has 8 or 16 bytes is decided once a function.
 //!
-//! Under `verify` the result is proven by the allocator's symbolic checker (not beyond [`CHECK_LIMIT`] instructions:
-//! it keeps a map of all values at each block).
+//! Under `verify` the result of either is proven by regalloc2's symbolic checker (not beyond [`CHECK_LIMIT`]
+//! instructions: it keeps a map of all values at each block).
 
 pub use regalloc2::{
     Block as RaBlock, Operand, OperandConstraint, OperandKind, OperandPos, PReg, RegClass as RaClass, VReg,
 };
 
+mod ssa;
+
 use crate::error::CodegenError;
 use crate::machine::{CallRef, MachineBlock, MachineFunction, Pseudo};
-use regalloc2::{Edit, Inst, InstPosition, InstRange, MachineEnv, Output, PRegSet};
+use crate::settings::Settings;
+use regalloc2::{Edit, Inst, InstPosition, InstRange, MachineEnv, Output, PRegSet, ProgPoint, SpillSlot};
 use sphex_asm::register::{Reg, RegClass, RegSet};
 use sphex_asm::x64::RowId;
 use sphex_entity::EntityRef;
@@ -85,6 +89,7 @@ pub struct Scratch {
     ctx: regalloc2::Ctx,
     env: Option<(RegisterFile, MachineEnv)>,
     clobbers: Vec<PRegSet>,
+    ssa: ssa::Scratch,
 }
 
 impl core::fmt::Debug for Scratch {
@@ -94,25 +99,42 @@ impl core::fmt::Debug for Scratch {
 }
 
 /// Where everything is.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Allocation<'a> {
-    output: &'a Output,
+    func: &'a MachineFunction,
+    found: Found<'a>,
+}
+
+/// Whose result it is.
+#[derive(Clone, Copy, Debug)]
+enum Found<'a> {
+    Searched(&'a Output),
+    Walked(&'a ssa::Outcome),
 }
 
 impl Allocation<'_> {
     /// The location of an instruction's `k`th operand.
     pub fn location(&self, inst: usize, k: usize) -> Location {
-        from_allocation(self.output.inst_allocs(Inst::new(inst))[k])
+        match self.found {
+            Found::Searched(output) => from_allocation(output.inst_allocs(Inst::new(inst))[k]),
+            Found::Walked(outcome) => outcome.locations[self.func.insts[inst].operands as usize + k],
+        }
     }
 
     /// Words of spill slots.
     pub fn spill_words(&self) -> u32 {
-        self.output.num_spillslots as u32
+        match self.found {
+            Found::Searched(output) => output.num_spillslots as u32,
+            Found::Walked(outcome) => outcome.spill_words,
+        }
     }
 
     /// What the allocator counted: blocks and values of liveness, ranges, bundles, probes, evictions, splits, moves.
     pub fn steps(&self) -> u64 {
-        let s = &self.output.stats;
+        let s = match self.found {
+            Found::Searched(output) => &output.stats,
+            Found::Walked(outcome) => return outcome.steps,
+        };
         let liveness =
             s.livein_blocks + s.livein_iterations + s.initial_liverange_count + s.final_liverange_count;
         let bundles =
@@ -125,12 +147,18 @@ impl Allocation<'_> {
 
     /// How many moves there are.
     pub fn move_count(&self) -> usize {
-        self.output.edits.len()
+        match self.found {
+            Found::Searched(output) => output.edits.len(),
+            Found::Walked(outcome) => outcome.moves.len(),
+        }
     }
 
     /// The `n`th move; they stand in program order.
     pub fn nth_move(&self, n: usize) -> Option<Move> {
-        let (point, Edit::Move { from, to }) = self.output.edits.get(n)?;
+        let (point, Edit::Move { from, to }) = match self.found {
+            Found::Searched(output) => output.edits.get(n)?,
+            Found::Walked(outcome) => return outcome.moves.get(n).copied(),
+        };
         Some(Move {
             after: point.pos() == InstPosition::After,
             inst: point.inst().raw_u32(),
@@ -140,28 +168,31 @@ impl Allocation<'_> {
     }
 
     /// Every register that the function writes: as an operand, in a move, or as a clobber.
-    pub fn written(&self, func: &MachineFunction) -> RegSet {
+    pub fn written(&self) -> RegSet {
+        let func = self.func;
         let mut written = RegSet::EMPTY;
-        for (inst, data) in func.insts.iter().enumerate() {
-            let allocations = self.output.inst_allocs(Inst::new(inst));
-            for (operand, allocation) in func.operands_of(inst).iter().zip(allocations) {
-                if operand.kind() == OperandKind::Def
-                    && let Some(preg) = allocation.as_reg()
-                {
-                    written.insert(from_preg(preg));
+        let mut write = |location: Location| {
+            if let Location::Reg(reg) = location {
+                written.insert(reg);
+            }
+        };
+        for inst in 0..func.insts.len() {
+            for (k, operand) in func.operands_of(inst).iter().enumerate() {
+                if operand.kind() == OperandKind::Def {
+                    write(self.location(inst, k));
                 }
             }
+        }
+        for n in 0..self.move_count() {
+            self.nth_move(n).iter().for_each(|edit| write(edit.to));
+        }
+        for data in &func.insts {
             match data.pseudo() {
                 Some(Pseudo::Call) => {
                     written = written.union(func.calls[CallRef::from_u32(data.payload)].clobbers);
                 }
                 Some(_) => {}
                 None => written = written.union(RowId(data.row).row().clobbers),
-            }
-        }
-        for (_, Edit::Move { to, .. }) in &self.output.edits {
-            if let Some(preg) = to.as_reg() {
-                written.insert(from_preg(preg));
             }
         }
         written
@@ -177,11 +208,20 @@ fn from_allocation(allocation: regalloc2::Allocation) -> Location {
     }
 }
 
+/// How registers are allocated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Allocator {
+    /// By one walk over the blocks, value by value. The function is in SSA form.
+    Walk,
+    /// By regalloc2's search, which takes twice the time and more.
+    Search,
+}
+
 /// Allocates registers and spill slots.
 pub fn allocate<'a>(
-    func: &MachineFunction,
+    func: &'a MachineFunction,
     file: &RegisterFile,
-    verify: bool,
+    settings: &Settings,
     scratch: &'a mut Scratch,
 ) -> Result<Allocation<'a>, CodegenError> {
     for (what, found) in
@@ -191,14 +231,24 @@ pub fn allocate<'a>(
             return Err(CodegenError::FunctionTooLarge { what, limit: SIZE_LIMIT, found });
         }
     }
-    let Scratch { ctx, env, clobbers } = scratch;
+    let Scratch { ctx, env, clobbers, ssa } = scratch;
     let env = match env {
         Some((known, env)) if known == file => env,
         _ => &mut env.insert((*file, environment(file))).1,
     };
+    let check = settings.verify && func.insts.len() <= CHECK_LIMIT;
+    if settings.allocator == Allocator::Walk {
+        let outcome = ssa::allocate(func, file, ssa)?;
+        if check {
+            find_clobbers(func, file, clobbers);
+            let output = to_output(func, outcome);
+            prove(&View { func, clobbers }, env, &output)?;
+        }
+        return Ok(Allocation { func, found: Found::Walked(outcome) });
+    }
     find_clobbers(func, file, clobbers);
     let view = View { func, clobbers };
-    let options = regalloc2::RegallocOptions { validate_ssa: verify, ..Default::default() };
+    let options = regalloc2::RegallocOptions { validate_ssa: settings.verify, ..Default::default() };
     let output = regalloc2::run_with_ctx(&view, env, &options, ctx).map_err(|error| match error {
         regalloc2::RegAllocError::TooManyOperands => CodegenError::FunctionTooLarge {
             what: "operands of one instruction",
@@ -207,15 +257,41 @@ pub fn allocate<'a>(
         },
         error => CodegenError::Internal { pass: "register allocation", message: format!("{error:?}") },
     })?;
-    if verify && func.insts.len() <= CHECK_LIMIT {
-        let mut checker = regalloc2::checker::Checker::new(&view, env);
-        checker.prepare(output);
-        checker.run().map_err(|errors| CodegenError::Internal {
-            pass: "register allocation checker",
-            message: format!("{errors:?}"),
-        })?;
+    if check {
+        prove(&view, env, output)?;
     }
-    Ok(Allocation { output })
+    Ok(Allocation { func, found: Found::Searched(output) })
+}
+
+/// Runs the symbolic checker.
+fn prove(view: &View<'_>, env: &MachineEnv, output: &Output) -> Result<(), CodegenError> {
+    let mut checker = regalloc2::checker::Checker::new(view, env);
+    checker.prepare(output);
+    checker.run().map_err(|errors| CodegenError::Internal {
+        pass: "register allocation checker",
+        message: format!("{errors:?}"),
+    })
+}
+
+/// Our result in the form that the checker reads.
+fn to_output(func: &MachineFunction, outcome: &ssa::Outcome) -> Output {
+    let allocation = |location: Location| match location {
+        Location::Reg(reg) => regalloc2::Allocation::reg(to_preg(reg)),
+        Location::Spill(word) => regalloc2::Allocation::stack(SpillSlot::new(word as usize)),
+    };
+    let edit = |edit: &Move| {
+        let position = if edit.after { InstPosition::After } else { InstPosition::Before };
+        let point = ProgPoint::new(Inst::new(edit.inst as usize), position);
+        (point, Edit::Move { from: allocation(edit.from), to: allocation(edit.to) })
+    };
+    Output {
+        num_spillslots: outcome.spill_words as usize,
+        edits: outcome.moves.iter().map(edit).collect(),
+        allocs: outcome.locations.iter().map(|location| allocation(*location)).collect(),
+        inst_alloc_offsets: func.insts.iter().map(|inst| inst.operands).collect(),
+        debug_locations: Vec::new(),
+        stats: Default::default(),
+    }
 }
 
 fn to_set(regs: RegSet) -> PRegSet {

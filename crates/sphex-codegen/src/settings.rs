@@ -3,6 +3,7 @@
 //! Needs: nothing. Gives: [`Settings`], which a compilation reads, and [`Settings::set`] and [`Settings::enable`], which
 //! take the names of CLIF's `set` and `target` lines.
 
+use crate::regalloc::Allocator;
 use core::fmt;
 use sphex_asm::x64::features::{Feature, FeatureSet};
 
@@ -96,6 +97,8 @@ pub struct Settings {
     pub table_spectre: bool,
     /// The IR verifier and the register allocator's checker run on every function. Debug builds always do.
     pub verify: bool,
+    /// How registers are allocated.
+    pub allocator: Allocator,
     /// What goes through the frame. Tests set it; the code computes the same.
     pub slots: Slots,
 }
@@ -114,6 +117,7 @@ impl Settings {
             heap_spectre: true,
             table_spectre: true,
             verify: cfg!(debug_assertions),
+            allocator: Allocator::Walk,
             slots: Slots::Budget,
         }
     }
@@ -136,6 +140,14 @@ impl Settings {
                     Some("speed") => OptLevel::Speed,
                     Some("speed_and_size") => OptLevel::SpeedAndSize,
                     _ => return Err(SettingError::value(name, "none, speed or speed_and_size", value)),
+                };
+                return Ok(());
+            }
+            "regalloc_algorithm" => {
+                self.allocator = match value {
+                    Some("walk") => Allocator::Walk,
+                    Some("backtracking") => Allocator::Search,
+                    _ => return Err(SettingError::value(name, "walk or backtracking", value)),
                 };
                 return Ok(());
             }

@@ -3,7 +3,7 @@
 //! Needs: a finished machine function. Gives: the same function in which register allocation has little to do across
 //! blocks, if it would have had too much. Cost: linear, whatever the function.
 //!
-//! What the allocator does across blocks is small in code that people write; a function with ten thousand nested loops or
+//! What an allocator does across blocks is small in code that people write; a function with ten thousand nested loops or
 //! a join of a hundred thousand edges makes it large ([`budget`] says what is counted, and when it is too much). So:
 //!
 //! - where the search for parameters is long, values are numbered anew first, which mostly is enough;
@@ -21,7 +21,7 @@ mod budget;
 mod budget_tests;
 
 use crate::machine::{Amode, BlockData, MachineFunction, MachineInst, Pseudo, Slot, Span, VARIANT_MEMORY};
-use crate::regalloc::{Operand, OperandConstraint, OperandKind, OperandPos, RaClass, VReg};
+use crate::regalloc::{Allocator, Operand, OperandConstraint, OperandKind, OperandPos, RaClass, VReg};
 use crate::settings::Slots;
 use budget::{definitions, for_each_use, real};
 use smallvec::SmallVec;
@@ -35,9 +35,13 @@ const NONE: u32 = u32::MAX;
 
 /// Takes values through the frame where that is called for. Gives the steps taken, and those that it found would be the
 /// allocator's and that the allocator does not count itself.
-pub fn relieve(func: &mut MachineFunction, wanted: Slots) -> u64 {
+pub fn relieve(func: &mut MachineFunction, wanted: Slots, allocator: Allocator) -> u64 {
     let wide_join = |b: &BlockData| b.predecessors.range().len() > MANY_PREDECESSORS;
     let (mut crossing, searched) = budget::crossing(func);
+    if allocator == Allocator::Walk {
+        // It searches for nothing, and joins within a budget of its own.
+        (crossing.search, crossing.joins) = (0, 0);
+    }
     if crossing.search > budget::easy_search(func) {
         budget::renumber(func, &searched, &mut crossing);
     }

@@ -8,6 +8,7 @@
 use sphex_asm::x64::features::{Feature, FeatureSet};
 use sphex_codegen::object::ObjectFile;
 use sphex_codegen::pipeline::{Context, compile};
+use sphex_codegen::regalloc::Allocator;
 use sphex_codegen::settings::{Slots, Target};
 use sphex_codegen::{CodegenError, Settings};
 use sphex_ir::number::{parse_float, parse_int};
@@ -194,13 +195,13 @@ fn settings(text: &str) -> Result<(Settings, usize), String> {
     }
 }
 
-fn run_file(path: &Path, scratch: &Path, slots: Slots) -> Outcome {
+fn run_file(path: &Path, scratch: &Path, (slots, allocator): Mode) -> Outcome {
     let text = std::fs::read_to_string(path).unwrap();
     let (mut settings, from) = match settings(&text) {
         Ok(found) => found,
         Err(reason) => return Outcome::Skipped(reason),
     };
-    settings.slots = slots;
+    (settings.slots, settings.allocator) = (slots, allocator);
     let parsed = match parse_text(&text, from) {
         Ok(parsed) => parsed,
         Err(error) => return Outcome::Skipped(format!("parse: {error}")),
@@ -298,16 +299,23 @@ fn files() -> Vec<PathBuf> {
 
 #[test]
 fn clif_runs_through_object_files() {
-    run_files("usual", &[Slots::Budget]);
+    run_files("usual", &[(Slots::Budget, Allocator::Walk)]);
 }
 
 #[test]
 fn clif_runs_through_the_frame() {
-    run_files("slots", &[Slots::All, Slots::Params, Slots::Copies]);
+    let (walk, search) = (Allocator::Walk, Allocator::Search);
+    run_files(
+        "slots",
+        &[(Slots::All, walk), (Slots::Params, walk), (Slots::Budget, search), (Slots::Copies, search)],
+    );
 }
 
+/// What goes through the frame, and how registers are allocated.
+type Mode = (Slots, Allocator);
+
 /// Runs every file, each in the next of the modes.
-fn run_files(name: &str, modes: &[Slots]) {
+fn run_files(name: &str, modes: &[Mode]) {
     if Command::new("cc").arg("--version").output().is_err() {
         assert!(std::env::var_os("SPHEX_REQUIRE").is_none(), "no C compiler");
         return;

@@ -92,8 +92,8 @@ fn an_addition() {
         expect![[r#"
             00 push rbp
             01 mov rbp, rsp
-            04 mov rax, rdi
-            07 add rax, rsi
+            04 add rdi, rsi
+            07 mov rax, rdi
             0a pop rbp
             0b ret
         "#]],
@@ -147,20 +147,22 @@ fn a_call_keeps_what_is_live() {
             00 push rbp
             01 mov rbp, rsp
             04 sub rsp, 20h
-            08 mov [rbp-8], r12
-            0c mov r12, [rbp+10h]
-            10 mov rax, [rdi+8]
-            14 mov rcx, [rdi+10h]
-            18 mov [rsp], rdi
-            1c mov rcx, rsi
-            1f mov rsi, rdi
-            22 mov rdi, rcx
-            25 call rax
-            27 add rax, r12
-            2a mov r12, [rbp-8]
-            2e mov rsp, rbp
-            31 pop rbp
-            32 ret
+            08 mov [rbp-8], rbx
+            0c mov rcx, [rbp+10h]
+            10 mov [rbp-10h], rcx
+            14 mov rax, [rdi+8]
+            18 mov rbx, [rdi+10h]
+            1c mov [rsp], rdi
+            20 mov rbx, rcx
+            23 mov rdx, rdi
+            26 mov rdi, rsi
+            29 mov rsi, rdx
+            2c call rax
+            2e add rax, rbx
+            31 mov rbx, [rbp-8]
+            35 mov rsp, rbp
+            38 pop rbp
+            39 ret
         "#]],
     );
     assert_eq!(code.calls.len(), 1);
@@ -175,26 +177,28 @@ fn a_call_that_leaves_switches_and_reloads_vmctx() {
         expect![[r#"
             00 push rbp
             01 mov rbp, rsp
-            04 sub rsp, 20h
+            04 sub rsp, 30h
             08 mov [rbp-8], r15
-            0c mov [rbp-10h], r12
-            10 mov r12, [rbp+10h]
-            14 mov rax, [rdi+8]
-            18 mov r10, [rdi+10h]
-            1c mov [rsp], rdi
-            20 mov rcx, rsi
-            23 mov rsi, rdi
-            26 mov rdi, rcx
-            29 mov r14, r15
-            2c mov r15, r10
-            2f call rax
-            31 sub rsp, 10h
-            35 mov r15, [rbp-8]
-            39 add rdi, r12
-            3c mov r12, [rbp-10h]
-            40 mov rsp, rbp
-            43 pop rbp
-            44 ret 10h
+            0c mov [rbp-10h], rbx
+            10 mov rcx, [rbp+10h]
+            14 mov [rbp-18h], rcx
+            18 mov rax, [rdi+8]
+            1c mov r10, [rdi+10h]
+            20 mov [rsp], rdi
+            24 mov rbx, rcx
+            27 mov rdx, rdi
+            2a mov rdi, rsi
+            2d mov rsi, rdx
+            30 mov r14, r15
+            33 mov r15, r10
+            36 call rax
+            38 sub rsp, 10h
+            3c mov r15, [rbp-8]
+            40 add rdi, rbx
+            43 mov rbx, [rbp-10h]
+            47 mov rsp, rbp
+            4a pop rbp
+            4b ret 10h
         "#]],
     );
     assert_eq!(code.pops, 16);
@@ -262,14 +266,14 @@ fn tail_calls_grow_keep_and_shrink_the_arguments() {
         expect![[r#"
             00 push rbp
             01 mov rbp, rsp
-            04 mov r12, rdi
-            07 mov rdi, [rbp+10h]
-            0b mov r9, [rbp+18h]
-            0f mov r11, [rbp+20h]
-            13 mov rdi, [rbp+28h]
-            17 mov [rbp+20h], rsi
-            1b mov [rbp+28h], rdx
-            1f mov rsi, r12
+            04 mov rax, [rbp+10h]
+            08 mov rax, [rbp+18h]
+            0c mov rax, [rbp+20h]
+            10 mov rax, [rbp+28h]
+            14 mov [rbp+20h], rsi
+            18 mov [rbp+28h], rdx
+            1c mov rsi, rdi
+            1f mov rdi, rax
             22 mov r11, [rbp+8]
             26 mov [rbp+18h], r11
             2a lea rsp, [rbp+18h]
@@ -321,26 +325,32 @@ fn blocks_fall_through_and_jump_tables_lead_anywhere() {
         expect![[r#"
             00 push rbp
             01 mov rbp, rsp
-            04 test rdi, rdi
-            07 je short 000000000000003Bh
-            09 cmp rdi, 9
-            0d ja short 000000000000003Dh
-            0f mov r9d, 3
-            15 cmp edi, r9d
-            18 cmovb r9d, edi
-            1c lea r8, [40h]
-            23 movsxd r9, [r8+r9*4]
-            27 add r8, r9
-            2a jmp r8
-            2d mov eax, 0
-            32 jmp short 0000000000000039h
-            34 mov eax, 1
-            39 pop rbp
-            3a ret
-            3b ud2
-            3d ud2
-            3f nop
-            40 hlt
+            04 sub rsp, 10h
+            08 mov [rbp-8], rbx
+            0c mov [rbp-10h], r12
+            10 test rdi, rdi
+            13 je short 0000000000000051h
+            15 cmp rdi, 9
+            19 ja short 0000000000000053h
+            1b mov r12d, 3
+            21 cmp edi, r12d
+            24 cmovb r12d, edi
+            28 lea rbx, [58h]
+            2f movsxd r12, [rbx+r12*4]
+            33 add rbx, r12
+            36 jmp rbx
+            38 mov eax, 0
+            3d jmp short 0000000000000044h
+            3f mov eax, 1
+            44 mov rbx, [rbp-8]
+            48 mov r12, [rbp-10h]
+            4c mov rsp, rbp
+            4f pop rbp
+            50 ret
+            51 ud2
+            53 ud2
+            55 nop [rax]
+            58 out 0FFh, eax
         "#]],
     );
     assert_eq!(code.traps.iter().map(|t| t.code).collect::<Vec<_>>(), [7, 3]);

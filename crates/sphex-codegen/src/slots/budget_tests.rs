@@ -3,6 +3,7 @@
 use super::budget::{crossing, easy_search, renumber, search};
 use super::relieve;
 use crate::machine::{MachineFunction, Pseudo};
+use crate::regalloc::Allocator;
 use crate::regalloc::VReg;
 use crate::settings::Slots;
 use sphex_asm::register::RegClass;
@@ -73,7 +74,7 @@ fn a_long_search_is_relieved_by_numbers_not_by_slots() {
     let mut func = diamonds(5000);
     assert!(crossing(&func).0.search > search(&func), "the slots would be needed");
     let insts = func.insts.len();
-    relieve(&mut func, Slots::Budget);
+    relieve(&mut func, Slots::Budget, Allocator::Search);
     assert!(crossing(&func).0.search <= search(&func));
     assert_eq!((func.insts.len(), func.slots.len()), (insts, 0), "nothing goes through the frame");
 }

@@ -41,9 +41,14 @@ impl Loops {
 
     /// Computes the loops of `func`, reusing memory.
     pub fn compute(&mut self, func: &Function, cfg: &Cfg, dominators: &Dominators) {
+        self.compute_graph(func.blocks.len(), cfg, dominators);
+    }
+
+    /// Computes the loops of any graph of `count` nodes, numbered as blocks.
+    pub fn compute_graph(&mut self, count: usize, cfg: &Cfg, dominators: &Dominators) {
         self.loops.clear();
         self.innermost.clear();
-        self.innermost.resize(func.blocks.len(), Loop::NONE);
+        self.innermost.resize(count, Loop::NONE);
         self.find_headers(cfg, dominators);
         self.find_members(cfg, dominators);
         for l in self.loops.keys() {
