@@ -69,6 +69,12 @@ pub fn execute(run: &Run) -> Result {
         Some(call) => program.invoke(&mut store, file, instance, &call),
         None => program.start(&mut store, file, instance, arguments),
     };
+    if matches!(ended, Ok(()) | Err(Failure::Exited(_)))
+        && let Some(signal) = os::stopped()
+    {
+        // The guest was done before it could be stopped: the process ends by the signal all the same.
+        return Err(Failure::Code(os::die_by(signal)));
+    }
     if let Err(Failure::Exited(code)) = &ended
         && *code != 0
         && let Some(hint) = advice::ending::hint(run, store.data())
