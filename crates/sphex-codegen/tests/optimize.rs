@@ -78,7 +78,10 @@ fn optimizing_twice_changes_little() {
                 optimize(std::slice::from_mut(func), &mut scratch.borrow_mut())?;
                 *size_now = size(func);
             }
-            if sizes[1] > sizes[0] || sizes[2] > sizes[1] {
+            // A block kept by the first run for what is computed in it is passed through by the next, which finds that
+            // computed elsewhere: that may make a copy more.
+            let grows = |before: usize, after: usize| after > before + before / 50;
+            if grows(sizes[0], sizes[1]) || grows(sizes[1], sizes[2]) {
                 return Err(format!("{sizes:?}\n{func}"));
             }
             add(&smaller, usize::from(sizes[1] < sizes[0]));

@@ -30,8 +30,8 @@ pub struct Scratch {
 pub fn branches(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -> bool {
     let s = scratch;
     reachable(func, graph);
-    let mut changed = s.thread(func);
-    if changed {
+    let (threaded, mut changed) = s.thread(func);
+    if threaded {
         graph.forget();
         reachable(func, graph);
     }
@@ -88,11 +88,13 @@ impl Scratch {
         }
     }
 
-    /// Sends each jump to where it ends up, and makes branches to traps into checks.
-    fn thread(&mut self, func: &mut Function) -> bool {
+    /// Sends each jump to where it ends up, and makes branches to traps into checks. Says whether there were any, and whether
+    /// values may fold by that: not if one side of a branch only goes past a block that jumps, which is what blocks are
+    /// whose values turned out to need no computing.
+    fn thread(&mut self, func: &mut Function) -> (bool, bool) {
         self.find_outside_uses(func);
         self.budget = 1024 + 2 * func.insts.len();
-        let mut changed = false;
+        let (mut threaded, mut changed) = (false, false);
         for at in 0..func.layout.len() {
             let block = func.layout[at];
             let Some(end) = func.terminator(block) else { continue };
@@ -101,21 +103,22 @@ impl Scratch {
             }
             for (k, call) in func.block_calls(end).into_iter().enumerate() {
                 let branch = func.insts[end].format() != Format::Jump;
-                if let Some(to) = self.follow(func, call, branch) {
+                if let Some((to, decided)) = self.follow(func, call, branch) {
                     func.set_block_call(end, k, to);
-                    changed = true;
+                    threaded = true;
+                    changed |= decided || !branch;
                 }
             }
             changed |= check_instead_of_branch(func, block, end);
         }
-        changed
+        (threaded || changed, changed)
     }
 
-    /// Where a jump, or one way of a `branch`, ends up, if that is elsewhere.
-    fn follow(&mut self, func: &mut Function, call: BlockCall, branch: bool) -> Option<BlockCall> {
+    /// Where a jump, or one way of a `branch`, ends up, if that is elsewhere, and whether a branch was decided on the way.
+    fn follow(&mut self, func: &mut Function, call: BlockCall, branch: bool) -> Option<(BlockCall, bool)> {
         let mut target = func.block_call_target(call);
         let mut args: Vec<Value> = Vec::new();
-        let mut moved = false;
+        let (mut moved, mut decided) = (false, false);
         for _ in 0..HOPS {
             if func.blocks[target].insts.len() != 1 || func.entry() == Some(target) {
                 break;
@@ -126,9 +129,10 @@ impl Scratch {
             let Some((next, passed)) = self.hop(func, target, &args, branch) else { break };
             let Some(left) = self.budget.checked_sub(1 + passed.len()) else { break };
             self.budget = left;
+            decided |= func.terminator(target).is_some_and(|end| func.insts[end].format() == Format::Brif);
             (target, args, moved) = (next, passed, true);
         }
-        moved.then(|| func.make_block_call(target, &args))
+        moved.then(|| (func.make_block_call(target, &args), decided))
     }
 
     /// Where a jump with these arguments to a block that has nothing but a terminator goes on.
