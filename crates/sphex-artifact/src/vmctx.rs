@@ -394,7 +394,7 @@ mod tests {
             [8, 16, 24, 32]
         );
         assert_eq!(offset_of!(VmHeader, instance), 40);
-        assert_eq!(size_of::<VmStore>(), 72);
+        assert_eq!(size_of::<VmStore>(), 80);
         assert_eq!([store::LIMIT, store::FUEL], [0, 8]);
         assert_eq!(
             [
@@ -405,8 +405,9 @@ mod tests {
                 offset_of!(VmStore, stack_limit),
                 offset_of!(VmStore, trap),
                 offset_of!(VmStore, host),
+                offset_of!(VmStore, exit_sp),
             ],
-            [16, 24, 32, 40, 48, 56, 64]
+            [16, 24, 32, 40, 48, 56, 64, 72]
         );
         assert_eq!((size_of::<VmMemory>(), memory::BASE, memory::LEN), (16, 0, 8));
         assert_eq!((size_of::<VmTable>(), table::BASE, table::LEN), (16, 0, 8));
