@@ -188,17 +188,27 @@ fn write(folder: &OwnedFd, key: &Key, artifact: &[u8]) -> Result<(), Refusal> {
     if most.is_some_and(|most| ((artifact.len() + KEY_BYTES) as u64) > most) {
         return Err(refuse(rustix::io::Errno::FBIG.into()));
     }
+    // Between the making of a file and its lock a sweep may take it for one that a killed writer left.
+    let mut written = Ok(());
+    for _ in 0..3 {
+        written = write_once(folder, key, artifact);
+        if !matches!(&written, Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    written.map_err(refuse)
+}
+
+fn write_once(folder: &OwnedFd, key: &Key, artifact: &[u8]) -> std::io::Result<()> {
     let temporary = sweep::temporary_name();
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR);
-    let mut file = File::from(file.map_err(|errno| refuse(errno.into()))?);
+    let mut file = File::from(rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
     // The lock says that the writer lives. Where there are no locks a sweep goes by age.
     let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
     let renamed = |()| rustix::fs::renameat(folder, &temporary, folder, key.to_string()).map_err(Into::into);
     let written = file.write_all(artifact).and_then(|()| file.write_all(&key.0)).and_then(renamed);
-    written.map_err(|error| {
+    written.inspect_err(|_| {
         let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
-        refuse(error)
     })
 }
 
