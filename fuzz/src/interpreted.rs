@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use sphex_ir::Function;
-use sphex_ir::interpret::{DataValue, Interpreter, Outcome};
+use sphex_ir::interpret::{DataValue, InterpretError, Interpreter, Outcome};
 
 use crate::generate::MEMORY;
 use crate::random::{Choices, Random};
@@ -24,18 +24,23 @@ pub fn text(functions: &[Function]) -> String {
     })
 }
 
-/// Calls `%f`, the first of these.
-pub fn interpret(functions: &[Function], seed: u64) -> Result<Seen, String> {
+/// Calls `%f`, the first of these; `None` if that takes too long.
+pub fn interpret(functions: &[Function], seed: u64) -> Result<Option<Seen>, String> {
     let mut interpreter = Interpreter::new(functions);
     interpreter.set_fuel(10_000_000);
     let address = interpreter.allocate(MEMORY).ok_or("no memory")?;
     let contents = contents(seed);
     interpreter.memory(address, MEMORY).ok_or("no memory")?.copy_from_slice(&contents);
     let outcome = interpreter.call("%f", &arguments(&functions[0], seed, address));
-    let outcome = outcome.map_err(|error| format!("{error}\n{}", text(functions)))?;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        // Loops of functions that call each other in loops.
+        Err(InterpretError::OutOfFuel) => return Ok(None),
+        Err(error) => return Err(format!("{error}\n{}", text(functions))),
+    };
     let mut after = [0; MEMORY as usize];
     after.copy_from_slice(interpreter.memory(address, MEMORY).ok_or("no memory")?);
-    Ok((outcome, after))
+    Ok(Some((outcome, after)))
 }
 
 /// What the memory of a call holds before.

@@ -290,6 +290,7 @@ pub struct MachineFunction {
     groups: Vec<Group>,
     spare_insts: Vec<MachineInst>,
     spare_operands: Vec<Operand>,
+    spare_lists: [Vec<u32>; 3],
 }
 
 /// A stretch of instructions in the order of emission.
@@ -547,15 +548,18 @@ impl MachineFunction {
 
     fn order(&mut self) {
         // Groups of each block, last emitted first: a counting sort by block, walked backwards.
-        let mut first = vec![0u32; self.blocks.len() + 1];
+        let [mut first, mut sorted, mut next] = core::mem::take(&mut self.spare_lists);
+        first.clear();
+        first.resize(self.blocks.len() + 1, 0);
         for group in &self.groups {
             first[group.block.index() + 1] += 1;
         }
         for k in 1..first.len() {
             first[k] += first[k - 1];
         }
-        let mut sorted = vec![0u32; self.groups.len()];
-        let mut next = first.clone();
+        sorted.clear();
+        sorted.resize(self.groups.len(), 0);
+        next.clone_from(&first);
         for (number, group) in self.groups.iter().enumerate().rev() {
             let at = &mut next[group.block.index()];
             sorted[*at as usize] = number as u32;
@@ -584,10 +588,13 @@ impl MachineFunction {
         self.spare_operands = core::mem::replace(&mut self.operands, operands);
         self.groups.clear();
         self.current = None;
+        self.spare_lists = [first, sorted, next];
     }
 
     fn find_predecessors(&mut self) {
-        let mut next = vec![0u32; self.blocks.len() + 1];
+        let mut next = core::mem::take(&mut self.spare_lists[0]);
+        next.clear();
+        next.resize(self.blocks.len() + 1, 0);
         for target in &self.successors {
             next[target.index() + 1] += 1;
         }
@@ -608,5 +615,6 @@ impl MachineFunction {
                 *at += 1;
             }
         }
+        self.spare_lists[0] = next;
     }
 }

@@ -5,7 +5,7 @@
 //! | `opt::optimize` | placed or floating IR, an optimization level | placed IR |
 //! | `abi::place` | a signature | where parameters and results are |
 //! | selection | placed, verified IR | machine function, critical edges split |
-//! | `slots::relieve` | machine function | the same, with budgets kept |
+//! | `regalloc::prepare` | machine function | the same, with budgets kept (`slots`) |
 //! | `regalloc::allocate` | machine function | locations, moves, spill slots |
 //! | `frame::layout` | spill slots, registers written | every offset in the frame |
 //! | `emit::emit` | all of these | bytes and records |
@@ -22,8 +22,8 @@ use crate::machine::MachineFunction;
 use crate::observe::{State, Watcher};
 use crate::opt;
 use crate::regalloc::{self, RegisterFile};
+use crate::select;
 use crate::settings::{OptLevel, Settings};
-use crate::slots;
 use crate::x64;
 use sphex_asm::buffer::CodeBuffer;
 use sphex_asm::register::RegSet;
@@ -36,6 +36,7 @@ pub struct Context {
     /// What selection makes.
     pub machine: MachineFunction,
     opt: opt::Scratch,
+    select: select::Scratch,
     regalloc: regalloc::Scratch,
     select_steps: u64,
     buffer: CodeBuffer,
@@ -100,7 +101,7 @@ fn select_watched(
     }
     let placement = crate::abi::place(&func.signature)?;
     ctx.machine.clear();
-    ctx.select_steps = x64::select(func, &mut ctx.machine, settings)?;
+    ctx.select_steps = x64::select(func, &mut ctx.machine, settings, &mut ctx.select)?;
     watcher.step("select", State::Machine(&ctx.machine));
     Ok(placement)
 }
@@ -145,7 +146,7 @@ fn finish(
     watcher: &mut Watcher<'_>,
 ) -> Result<CompiledFunction, CodegenError> {
     let Context { machine, regalloc, buffer, .. } = ctx;
-    let relieved = slots::relieve(machine, settings.slots, settings.allocator);
+    let relieved = regalloc::prepare(machine, settings, regalloc);
     watcher.step("slots", State::Machine(machine));
     let file = register_file(placement, settings);
     let allocation = regalloc::allocate(machine, &file, settings, regalloc)?;

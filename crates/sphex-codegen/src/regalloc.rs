@@ -19,7 +19,8 @@ mod ssa;
 
 use crate::error::CodegenError;
 use crate::machine::{CallRef, MachineBlock, MachineFunction, Pseudo};
-use crate::settings::Settings;
+use crate::settings::{Settings, Slots};
+use crate::slots;
 use regalloc2::{Edit, Inst, InstPosition, InstRange, MachineEnv, Output, PRegSet, ProgPoint, SpillSlot};
 use sphex_asm::register::{Reg, RegClass, RegSet};
 use sphex_asm::x64::RowId;
@@ -217,7 +218,18 @@ pub enum Allocator {
     Search,
 }
 
-/// Allocates registers and spill slots.
+/// Makes a function one that allocation has little to do in, whatever it was: values go through the frame where they would
+/// be too much. Gives the steps taken.
+pub fn prepare(func: &mut MachineFunction, settings: &Settings, scratch: &mut Scratch) -> u64 {
+    let mut steps = slots::relieve(func, settings.slots, settings.allocator);
+    if settings.allocator == Allocator::Walk && !ssa::analyze(func, &mut scratch.ssa, slots::most_live(func)) {
+        steps += scratch.ssa.analysis_steps() + slots::relieve(func, Slots::All, settings.allocator);
+        ssa::analyze(func, &mut scratch.ssa, u64::MAX);
+    }
+    steps
+}
+
+/// Allocates registers and spill slots of a function that [`prepare`] has seen.
 pub fn allocate<'a>(
     func: &'a MachineFunction,
     file: &RegisterFile,

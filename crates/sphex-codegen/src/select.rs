@@ -52,6 +52,19 @@ pub struct Select<'f> {
     pub block: Block,
     /// The place in its block of the instruction being emitted.
     pub position: u32,
+    tables: Tables,
+}
+
+/// Memory kept from function to function.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    facts: Facts,
+    tables: Tables,
+}
+
+/// What has become of values, blocks and edges.
+#[derive(Debug)]
+struct Tables {
     vregs: SecondaryMap<Value, VReg>,
     sunk: EntitySet<Value>,
     blocks: SecondaryMap<Block, MachineBlock>,
@@ -72,15 +85,9 @@ struct Edge {
     split: Option<MachineBlock>,
 }
 
-impl<'f> Select<'f> {
-    /// Prepares the walk: gathers facts and makes the machine blocks.
-    pub fn new(func: &'f Function, machine: &'f mut MachineFunction) -> Select<'f> {
-        let mut select = Select {
-            func,
-            facts: Facts::gather(func),
-            machine,
-            block: Block::NONE,
-            position: 0,
+impl Default for Tables {
+    fn default() -> Self {
+        Tables {
             vregs: SecondaryMap::with_default(VReg::invalid()),
             sunk: EntitySet::new(),
             blocks: SecondaryMap::new(),
@@ -88,9 +95,36 @@ impl<'f> Select<'f> {
             edges: Vec::new(),
             first_edge: SecondaryMap::new(),
             edge_of_call: SecondaryMap::new(),
-        };
+        }
+    }
+}
+
+impl Tables {
+    fn clear(&mut self) {
+        self.vregs.clear();
+        self.sunk.clear();
+        self.blocks.clear();
+        self.outer_entry = None;
+        self.edges.clear();
+        self.first_edge.clear();
+        self.edge_of_call.clear();
+    }
+}
+
+impl<'f> Select<'f> {
+    /// Prepares the walk: gathers facts and makes the machine blocks.
+    pub fn new(func: &'f Function, machine: &'f mut MachineFunction, scratch: Scratch) -> Select<'f> {
+        let Scratch { mut facts, mut tables } = scratch;
+        facts.gather(func);
+        tables.clear();
+        let mut select = Select { func, facts, machine, block: Block::NONE, position: 0, tables };
         select.make_blocks();
         select
+    }
+
+    /// The memory, for the next function.
+    pub fn into_scratch(self) -> Scratch {
+        Scratch { facts: self.facts, tables: self.tables }
     }
 
     /// The value that `value` is a name of.
@@ -102,15 +136,15 @@ impl<'f> Select<'f> {
     pub fn value_reg(&mut self, value: Value) -> VReg {
         self.facts.step();
         let value = self.resolve(value);
-        if self.vregs[value] == VReg::invalid() {
-            self.vregs[value] = self.machine.new_vreg_for(self.func.type_of(value));
+        if self.tables.vregs[value] == VReg::invalid() {
+            self.tables.vregs[value] = self.machine.new_vreg_for(self.func.type_of(value));
         }
-        self.vregs[value]
+        self.tables.vregs[value]
     }
 
     /// The register of a value, if anyone asked for it.
     pub fn wanted(&self, value: Value) -> Option<VReg> {
-        Some(self.vregs[value]).filter(|&vreg| vreg != VReg::invalid())
+        Some(self.tables.vregs[value]).filter(|&vreg| vreg != VReg::invalid())
     }
 
     /// Takes the load `inst` into the instruction being emitted, if that may be (S2): same block, one use, nothing in
@@ -118,7 +152,7 @@ impl<'f> Select<'f> {
     pub fn sink(&mut self, inst: Value) -> bool {
         let fits = self.can_sink(inst);
         if fits {
-            self.sunk.insert(inst);
+            self.tables.sunk.insert(inst);
             if self.may_fault(inst) {
                 self.machine.take_load(self.func.srclocs[inst]);
             }
@@ -146,31 +180,31 @@ impl<'f> Select<'f> {
 
     /// Whether some block goes back to the entry, so that its parameters are not only the function's.
     pub fn entry_is_target(&self) -> bool {
-        self.outer_entry.is_some()
+        self.tables.outer_entry.is_some()
     }
 
     /// The machine block of an IR block.
     pub fn machine_block(&self, block: Block) -> MachineBlock {
-        self.blocks[block]
+        self.tables.blocks[block]
     }
 
     fn make_blocks(&mut self) {
         let Some(entry) = self.func.entry() else { return };
         let entered = self.facts.postorder.iter().any(|&block| self.func.successors(block).contains(&entry));
         if entered {
-            self.outer_entry = Some(self.machine.add_block(false));
+            self.tables.outer_entry = Some(self.machine.add_block(false));
         }
         let mut ends = SecondaryMap::with_default(0);
         for block in self.block_order(entry) {
             let cold = self.func.blocks[block].cold && block != entry;
-            self.blocks[block] = self.machine.add_block(cold);
+            self.tables.blocks[block] = self.machine.add_block(cold);
             self.make_edges(block, cold);
             ends[block] = self.machine.blocks.len();
         }
         // Emission follows the function's own order; split edges stand behind the block that they leave.
-        let mut order: Vec<MachineBlock> = self.outer_entry.into_iter().collect();
+        let mut order: Vec<MachineBlock> = self.tables.outer_entry.into_iter().collect();
         for &block in &self.func.layout {
-            order.extend((self.blocks[block].index()..ends[block]).map(MachineBlock::new));
+            order.extend((self.tables.blocks[block].index()..ends[block]).map(MachineBlock::new));
         }
         self.machine.order = order;
     }
@@ -206,7 +240,7 @@ impl<'f> Select<'f> {
     }
 
     fn make_edges(&mut self, block: Block, cold: bool) {
-        self.first_edge[block] = self.edges.len() as u32;
+        self.tables.first_edge[block] = self.tables.edges.len() as u32;
         let Some(terminator) = self.func.terminator(block) else { return };
         let calls = self.func.block_calls(terminator);
         let distinct: SmallVec<[BlockCall; 2]> = if calls.len() <= 2 {
@@ -221,7 +255,7 @@ impl<'f> Select<'f> {
             let critical = several && !self.facts.single_edge(target);
             let cold = cold || self.func.blocks[target].cold;
             let split = critical.then(|| self.machine.add_block(cold));
-            self.edges.push(Edge { call, split });
+            self.tables.edges.push(Edge { call, split });
         }
     }
 
@@ -238,13 +272,13 @@ impl<'f> Select<'f> {
             });
             edge_of_call.push(number);
         }
-        self.edge_of_call[block] = edge_of_call;
+        self.tables.edge_of_call[block] = edge_of_call;
         distinct
     }
 
     fn block_edges(&self, block: Block, terminator: Value) -> Vec<Edge> {
-        let first = self.first_edge[block] as usize;
-        let count = match self.edge_of_call[block].iter().max() {
+        let first = self.tables.first_edge[block] as usize;
+        let count = match self.tables.edge_of_call[block].iter().max() {
             Some(&last) => last as usize + 1,
             None => {
                 let calls = self.func.block_calls(terminator);
@@ -252,17 +286,17 @@ impl<'f> Select<'f> {
                 if same { 1 } else { calls.len() }
             }
         };
-        self.edges[first..first + count].to_vec()
+        self.tables.edges[first..first + count].to_vec()
     }
 
     fn edge_block(&self, edge: &Edge) -> MachineBlock {
-        edge.split.unwrap_or_else(|| self.blocks[self.func.block_call_target(edge.call)])
+        edge.split.unwrap_or_else(|| self.tables.blocks[self.func.block_call_target(edge.call)])
     }
 
     /// The machine block that each block call of a terminator goes to.
     fn call_targets(&self, block: Block, edges: &[Edge]) -> Vec<MachineBlock> {
         let each: Vec<MachineBlock> = edges.iter().map(|edge| self.edge_block(edge)).collect();
-        match self.edge_of_call[block].as_slice() {
+        match self.tables.edge_of_call[block].as_slice() {
             [] => each,
             numbers => numbers.iter().map(|&number| each[number as usize]).collect(),
         }
@@ -276,7 +310,7 @@ pub fn walk<'f, T: Target<'f>>(target: &mut T) -> Result<u64, CodegenError> {
         walk_block(target, block)?;
     }
     let select = target.select();
-    if let Some(outer) = select.outer_entry
+    if let Some(outer) = select.tables.outer_entry
         && let Some(entry) = select.func.entry()
     {
         select.machine.start_block(outer);
@@ -288,11 +322,11 @@ pub fn walk<'f, T: Target<'f>>(target: &mut T) -> Result<u64, CodegenError> {
             .block_params(entry)
             .map(|param| select.machine.new_vreg_for(select.func.type_of(param)))
             .collect();
-        let inner = select.blocks[entry];
+        let inner = select.tables.blocks[entry];
         select.machine.set_params(inner, &params);
         select.machine.jump(inner, &fresh);
         for (param, vreg) in select.func.block_params(entry).zip(fresh) {
-            select.vregs[param] = vreg;
+            select.tables.vregs[param] = vreg;
         }
         select.machine.start_group();
         target.entry()?;
@@ -317,7 +351,7 @@ fn walk_block<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), Cod
         }
     }
     enter(target.select(), block, terminator);
-    let machine_block = target.select().blocks[block];
+    let machine_block = target.select().tables.blocks[block];
     target.select().machine.start_block(machine_block);
     match edges.as_slice() {
         [edge] => jump(target, edge),
@@ -329,7 +363,7 @@ fn walk_block<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), Cod
     for &inst in func.blocks[block].insts.iter().rev().skip(1) {
         let select = target.select();
         select.facts.step();
-        if select.sunk.contains(inst) {
+        if select.tables.sunk.contains(inst) {
             continue;
         }
         if must_stay(func, inst) || func.results(inst).any(|value| select.wanted(value).is_some()) {
@@ -359,7 +393,7 @@ fn jump<'f, T: Target<'f>>(target: &mut T, edge: &Edge) {
         func.block_call_args(edge.call).map(|arg| target.reg(arg)).collect()
     };
     let select = target.select();
-    let to = select.blocks[to];
+    let to = select.tables.blocks[to];
     select.machine.jump(to, &args);
 }
 
@@ -371,7 +405,7 @@ fn func_target(select: &Select<'_>, edge: &Edge) -> Block {
 fn receive<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), CodegenError> {
     let select = target.select();
     if Some(block) == select.func.entry() {
-        if select.outer_entry.is_none() {
+        if select.tables.outer_entry.is_none() {
             select.machine.set_location(SrcLoc::NONE);
             select.machine.start_group();
             return target.entry();
@@ -380,7 +414,7 @@ fn receive<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), Codege
         let func = select.func;
         let params: SmallVec<[VReg; 8]> =
             func.block_params(block).map(|param| select.value_reg(param)).collect();
-        let machine_block = select.blocks[block];
+        let machine_block = select.tables.blocks[block];
         select.machine.set_params(machine_block, &params);
     }
     Ok(())

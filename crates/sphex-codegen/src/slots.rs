@@ -33,15 +33,18 @@ pub const MANY_PREDECESSORS: usize = 2048;
 
 const NONE: u32 = u32::MAX;
 
+/// In how many blocks, taken together, values may be live before all that cross blocks go through the frame.
+pub fn most_live(func: &MachineFunction) -> u64 {
+    budget::live(func)
+}
+
 /// Takes values through the frame where that is called for. Gives the steps taken, and those that it found would be the
-/// allocator's and that the allocator does not count itself.
+/// allocator's and that the allocator does not count itself. The walk finds itself what is live where, searches for
+/// nothing, and joins within a budget of its own: for it only wide joins are looked for, and what is `wanted`.
 pub fn relieve(func: &mut MachineFunction, wanted: Slots, allocator: Allocator) -> u64 {
     let wide_join = |b: &BlockData| b.predecessors.range().len() > MANY_PREDECESSORS;
-    let (mut crossing, searched) = budget::crossing(func);
-    if allocator == Allocator::Walk {
-        // It searches for nothing, and joins within a budget of its own.
-        (crossing.search, crossing.joins) = (0, 0);
-    }
+    let searches = allocator == Allocator::Search;
+    let (mut crossing, searched) = if searches { budget::crossing(func) } else { Default::default() };
     if crossing.search > budget::easy_search(func) {
         budget::renumber(func, &searched, &mut crossing);
     }
@@ -53,6 +56,7 @@ pub fn relieve(func: &mut MachineFunction, wanted: Slots, allocator: Allocator) 
     let cuts = match wanted {
         _ if all => Vec::new(),
         Slots::Copies => (0..func.vregs.len() as u32).collect(),
+        _ if !searches => Vec::new(),
         _ => budget::cuts(func, &through, &mut crossing),
     };
     let steps = crossing.live + crossing.search / 8 * u64::from(!all) + crossing.joins + func.size();

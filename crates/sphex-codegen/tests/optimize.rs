@@ -51,7 +51,9 @@ fn random_functions_mean_the_same() {
         add(&after_size, after.iter().map(size).sum());
         let seed = interpreted::seed(bytes);
         for trial in 0..4 {
-            let (first, second) = (interpret(&before, seed + trial)?, interpret(&after, seed + trial)?);
+            let runs = (interpret(&before, seed + trial)?, interpret(&after, seed + trial)?);
+            // What takes too long is not compared.
+            let (Some(first), Some(second)) = runs else { return Ok(0) };
             if !same(&first, &second) {
                 let (before, after) = (text(&before), text(&after));
                 return Err(format!("trial {trial}: {first:?} then {second:?}\n{before}\n{after}"));

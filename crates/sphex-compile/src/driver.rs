@@ -199,7 +199,9 @@ fn compile_function(
     let body = &info.bodies[position].bytes;
     let offset = body.range().start as u32;
     watch.done(body.as_bytes().len());
-    Ok(Input { name: func.name, function, code, inlined: func.inline_nodes, offset })
+    let (name, inlined) = (func.name.clone(), core::mem::take(&mut func.inline_nodes));
+    worker.translate.recycle(func);
+    Ok(Input { name, function, code, inlined, offset })
 }
 
 fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) -> CompileError {

@@ -81,6 +81,15 @@ pub(crate) struct Scratch {
     stack: Vec<Value>,
     frames: Vec<Frame>,
     locals: Locals,
+    /// A function that is not needed any more, for its memory.
+    spare: Option<Function>,
+}
+
+impl Scratch {
+    /// Takes a function back whose memory the next one is to have.
+    pub fn recycle(&mut self, func: Function) {
+        self.spare = Some(func);
+    }
 }
 
 /// Steps that merges may take in a body of this many bytes before its locals go to stack slots.
@@ -148,7 +157,14 @@ fn translate_body(
     let index = body.validate.index;
     let start = body.bytes.range().start;
     let signature = signature(info, body.validate.ty, CallConv::Sphex).map_err(|e| (e, start))?;
-    let mut func = Function::new(ExternalName::user(WASM_NAMESPACE, index), signature);
+    let name = ExternalName::user(WASM_NAMESPACE, index);
+    let mut func = match scratch.spare.take() {
+        Some(mut func) => {
+            func.clear(name, signature);
+            func
+        }
+        None => Function::new(name, signature),
+    };
     let validate = wasmparser::FuncToValidate {
         resources: body.validate.resources.clone(),
         index,

@@ -365,6 +365,8 @@ pub struct Function {
     pub inline_nodes: Vec<InlineNode>,
     /// Names that values had in text, for printing (absent: numbered in order of appearance).
     pub value_names: SecondaryMap<Value, u32>,
+    /// Empty lists of instructions with memory, for blocks.
+    spare: Vec<Vec<Value>>,
     work: Work,
 }
 
@@ -391,6 +393,7 @@ impl Function {
             stack_limit: None,
             inline_nodes: Vec::new(),
             value_names: SecondaryMap::with_default(u32::MAX),
+            spare: Vec::new(),
             work: Work::default(),
         }
     }
@@ -402,6 +405,10 @@ impl Function {
         self.insts.clear();
         self.block_of.clear();
         self.srclocs.clear();
+        for block in self.blocks.values_mut() {
+            block.insts.clear();
+            self.spare.push(core::mem::take(&mut block.insts));
+        }
         self.blocks.clear();
         self.layout.clear();
         self.lists.clear();
@@ -416,6 +423,7 @@ impl Function {
         self.stack_limit = None;
         self.inline_nodes.clear();
         self.value_names.clear();
+        self.work = Work::default();
     }
 
     /// How many instructions, operands, edges and aliases have been looked at since the function was made: what passes
@@ -434,7 +442,8 @@ impl Function {
 
     /// Makes a block at the end of the layout.
     pub fn add_block(&mut self) -> Block {
-        let block = self.blocks.push(BlockData::default());
+        let insts = self.spare.pop().unwrap_or_default();
+        let block = self.blocks.push(BlockData { insts, ..BlockData::default() });
         self.layout.push(block);
         block
     }
@@ -575,9 +584,16 @@ impl Function {
     /// The value operands: fixed ones, then the list; arguments of block calls are not among them.
     pub fn operands(&self, inst: Value) -> SmallVec<[Value; 4]> {
         let data = &self.insts[inst];
-        let fixed = data.value_words().map(|k| Value::from_u32(data.word(k)));
-        self.work.add(1 + fixed.len() + data.value_list().len(&self.lists));
-        fixed.chain(data.value_list().iter(&self.lists)).collect()
+        let list = data.value_list();
+        let mut operands = SmallVec::new();
+        for k in data.value_words() {
+            operands.push(Value::from_u32(data.word(k)));
+        }
+        if !list.is_empty() {
+            operands.extend(list.iter(&self.lists));
+        }
+        self.work.add(1 + operands.len());
+        operands
     }
 
     /// The arguments of a call, or the values of a return.
@@ -710,6 +726,21 @@ impl Function {
                 self.block_calls(inst).into_iter().map(|call| self.block_call_target(call)).collect()
             }
             None => SmallVec::new(),
+        }
+    }
+
+    /// Calls `visit` with each of [`Self::successors`].
+    pub fn visit_successors(&self, block: Block, mut visit: impl FnMut(Block)) {
+        let Some(inst) = self.terminator(block) else { return };
+        let data = &self.insts[inst];
+        let mut call = |word: u32| visit(self.block_call_target(BlockCall::from_u32(word)));
+        match data.format() {
+            Format::Jump => call(data.a),
+            Format::Brif => {
+                call(data.b);
+                call(data.c);
+            }
+            _ => self.block_calls(inst).into_iter().for_each(|other| call(other.as_u32())),
         }
     }
 

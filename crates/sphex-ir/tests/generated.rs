@@ -31,7 +31,8 @@ fn text_is_a_fixed_point_and_means_the_same() {
             return Err(format!("{text}\nbecame\n{second}"));
         }
         let seed = interpreted::seed(bytes);
-        let (first, second) = (interpreted::interpret(&made, seed)?, interpreted::interpret(&again, seed)?);
+        let runs = (interpreted::interpret(&made, seed)?, interpreted::interpret(&again, seed)?);
+        let (Some(first), Some(second)) = runs else { return Ok(0) };
         if !interpreted::same(&first, &second) {
             return Err(format!("{first:?} then {second:?}\n{text}"));
         }

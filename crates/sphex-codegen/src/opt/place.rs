@@ -70,6 +70,9 @@ pub struct Scratch {
     hoisted_out_of: Vec<[u16; 2]>,
     open: Vec<OpenBlock>,
     local: Vec<Value>,
+    /// The list of the block being built, and the operands of an instruction of it.
+    out: Vec<Value>,
+    uses: Vec<Value>,
     /// Nodes to place, and the depth of the block to place each in or above.
     pending: Vec<(Value, usize)>,
     epochs: epochs::Epochs,
@@ -184,11 +187,12 @@ impl Scratch {
     /// Opens a block and gives places to all that its instructions use.
     fn enter(&mut self, func: &mut Function, block: Block) {
         self.open.push(OpenBlock { block, computed: Vec::new(), hoisted: Vec::new() });
-        let listed = core::mem::take(&mut func.blocks[block].insts);
-        let mut out = Vec::with_capacity(listed.len() * 2);
+        let mut listed = core::mem::take(&mut func.blocks[block].insts);
+        let mut out = core::mem::take(&mut self.out);
+        out.clear();
         self.epoch = self.epochs.at_entry(block);
-        let mut uses = Vec::new();
-        for inst in listed {
+        let mut uses = core::mem::take(&mut self.uses);
+        for &inst in &listed {
             uses.clear();
             func.visit_uses(inst, |v| uses.push(v));
             let mut changed = false;
@@ -206,7 +210,10 @@ impl Scratch {
             }
             out.push(inst);
         }
-        func.blocks[block].insts = out;
+        listed.clear();
+        listed.extend_from_slice(&out);
+        func.blocks[block].insts = listed;
+        (self.out, self.uses) = (out, uses);
         for node in self.local.drain(..) {
             self.memo[node.index()] = Value::NONE;
         }

@@ -89,11 +89,11 @@ impl Scratch {
     }
 
     fn block(&mut self, func: &mut Function, block: Block) -> bool {
-        let listed = core::mem::take(&mut func.blocks[block].insts);
-        let mut kept = Vec::with_capacity(listed.len());
+        let mut listed = core::mem::take(&mut func.blocks[block].insts);
+        let (mut kept, mut at) = (0, 0);
         let mut changed = false;
-        let mut listed = listed.into_iter();
-        for inst in listed.by_ref() {
+        while let Some(&inst) = listed.get(at) {
+            at += 1;
             if func.floats(inst) {
                 func.block_of[inst] = Block::NONE;
                 continue;
@@ -101,20 +101,26 @@ impl Scratch {
             self.fold_uses(func, inst);
             let before = func.insts[inst];
             match self.listed(func, inst) {
-                Fate::Keep => kept.push(inst),
-                Fate::Drop => func.block_of[inst] = Block::NONE,
-                Fate::End => {
-                    kept.push(inst);
-                    changed = true;
-                    break;
+                Fate::Drop => {
+                    func.block_of[inst] = Block::NONE;
+                    continue;
+                }
+                fate => {
+                    listed[kept] = inst;
+                    kept += 1;
+                    if matches!(fate, Fate::End) {
+                        changed = true;
+                        break;
+                    }
                 }
             }
             changed |= before.opcode.is_terminator() && before.opcode != func.insts[inst].opcode;
         }
-        for rest in listed {
+        for &rest in &listed[at..] {
             func.block_of[rest] = Block::NONE;
         }
-        func.blocks[block].insts = kept;
+        listed.truncate(kept);
+        func.blocks[block].insts = listed;
         changed
     }
 

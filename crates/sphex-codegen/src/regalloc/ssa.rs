@@ -109,7 +109,21 @@ pub(super) struct Scratch {
     outcome: Outcome,
 }
 
-/// Allocates registers and spill slots.
+impl Scratch {
+    /// What [`analyze`] has looked at.
+    pub fn analysis_steps(&self) -> u64 {
+        self.live.steps
+    }
+}
+
+/// Finds what is live where, the first half of the work. Gives `false` if that is too much: more values live into more
+/// blocks than `most`.
+pub(super) fn analyze(func: &MachineFunction, scratch: &mut Scratch, most: u64) -> bool {
+    scratch.flow.compute(func);
+    scratch.live.compute(func, &scratch.flow, most)
+}
+
+/// Allocates registers and spill slots of a function that has been analyzed.
 pub(super) fn allocate<'s>(
     func: &MachineFunction,
     file: &RegisterFile,
@@ -117,11 +131,9 @@ pub(super) fn allocate<'s>(
 ) -> Result<&'s Outcome, CodegenError> {
     let Scratch { flow, live, state, edges, joined, edits, place, outcome } = scratch;
     edits.clear();
-    flow.compute(func);
-    live.compute(func, flow);
     scan::Scan::new(func, file, flow, live, state, edits).run()?;
     edges::collect(func, flow, live, state, edges);
-    joined.compute(func, live, state);
+    joined.compute(func, flow, live, state);
     let classes = [of_class(file, RegClass::Int), of_class(file, RegClass::Vector)];
     edges::emit(edges, joined, classes, state, edits);
     place::place(func, flow, live, state, joined, edits, place, outcome);

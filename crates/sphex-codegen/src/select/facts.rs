@@ -15,7 +15,7 @@ use sphex_entity::{EntityRef, EntitySet, SecondaryMap};
 use sphex_ir::{Block, BlockCall, Effects, Function, Opcode, Region, Value};
 
 /// See the module's page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Facts {
     /// Reachable blocks, users before definitions (F1).
     pub postorder: Vec<Block>,
@@ -26,19 +26,41 @@ pub struct Facts {
     position: SecondaryMap<Value, u32>,
     limit: SecondaryMap<Value, u32>,
     steps: Cell<u64>,
+    nearest: Nearest,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Facts {
+            postorder: Vec::new(),
+            incoming: SecondaryMap::new(),
+            alias: SecondaryMap::with_default(Value::NONE),
+            uses: SecondaryMap::new(),
+            position: SecondaryMap::new(),
+            limit: SecondaryMap::new(),
+            steps: Cell::new(0),
+            nearest: Nearest::default(),
+        }
+    }
 }
 
 impl Facts {
-    /// Gathers the facts of `func`.
-    pub fn gather(func: &Function) -> Facts {
-        let mut facts = Facts { alias: SecondaryMap::with_default(Value::NONE), ..Facts::default() };
-        facts.order(func);
-        facts.name_parameters(func);
-        let mut nearest = Nearest::default();
-        for k in 0..facts.postorder.len() {
-            facts.scan_block(func, facts.postorder[k], &mut nearest);
+    /// Gathers the facts of `func`; the memory of those before is used again.
+    pub fn gather(&mut self, func: &Function) {
+        self.postorder.clear();
+        self.incoming.clear();
+        self.alias.clear();
+        self.uses.clear();
+        self.position.clear();
+        self.limit.clear();
+        self.steps.set(0);
+        self.order(func);
+        self.name_parameters(func);
+        let mut nearest = core::mem::take(&mut self.nearest);
+        for k in 0..self.postorder.len() {
+            self.scan_block(func, self.postorder[k], &mut nearest);
         }
-        facts
+        self.nearest = nearest;
     }
 
     /// Counts work: instructions, uses, edges, and every question about a value.

@@ -45,6 +45,7 @@ pub fn select<'f>(
     func: &'f Function,
     machine: &'f mut MachineFunction,
     settings: &'f Settings,
+    scratch: &mut crate::select::Scratch,
 ) -> Result<u64, CodegenError> {
     let placement = crate::abi::place(&func.signature)?;
     check_types(func)?;
@@ -52,7 +53,7 @@ pub fn select<'f>(
         machine.add_slot(slot.size, slot.align_shift);
     }
     let mut lower = Lower {
-        select: Select::new(func, machine),
+        select: Select::new(func, machine, core::mem::take(scratch)),
         settings,
         placement,
         return_pointer: None,
@@ -63,7 +64,9 @@ pub fn select<'f>(
     };
     lower.find_vmctx();
     lower.find_extended();
-    walk(&mut lower)
+    let steps = walk(&mut lower)?;
+    *scratch = lower.select.into_scratch();
+    Ok(steps)
 }
 
 /// The selection of one function.

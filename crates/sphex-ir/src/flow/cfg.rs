@@ -12,6 +12,10 @@ pub struct Cfg {
     preds: Vec<Block>,
     rpo: Vec<Block>,
     rpo_number: Vec<u32>,
+    /// Memory of the computation, kept for the next.
+    fill: Vec<u32>,
+    stack: Vec<(Block, u32)>,
+    in_layout: Vec<bool>,
 }
 
 const UNREACHABLE: u32 = u32::MAX;
@@ -47,17 +51,21 @@ impl Cfg {
 
     fn compute_edges(&mut self, func: &Function) {
         let count = func.blocks.len();
-        let mut in_layout = vec![false; count];
+        self.in_layout.clear();
+        self.in_layout.resize(count, false);
         for &block in &func.layout {
-            in_layout[block.index()] = true;
+            self.in_layout[block.index()] = true;
         }
         self.succ_start.clear();
         self.succs.clear();
         for block in func.blocks.keys() {
             self.succ_start.push(self.succs.len() as u32);
-            if in_layout[block.index()] {
-                let known = func.successors(block).into_iter().filter(|b| func.blocks.contains(*b));
-                self.succs.extend(known);
+            if self.in_layout[block.index()] {
+                func.visit_successors(block, |to| {
+                    if func.blocks.contains(to) {
+                        self.succs.push(to);
+                    }
+                });
             }
         }
         self.compute_preds(count);
@@ -76,10 +84,10 @@ impl Cfg {
         }
         self.preds.clear();
         self.preds.resize(self.succs.len(), Block::NONE);
-        let mut fill = self.pred_start.clone();
+        self.fill.clone_from(&self.pred_start);
         for block in (0..count).map(Block::new) {
             for target in &self.succs[span(&self.succ_start, block)] {
-                let at = &mut fill[target.index()];
+                let at = &mut self.fill[target.index()];
                 self.preds[*at as usize] = block;
                 *at += 1;
             }
@@ -92,7 +100,8 @@ impl Cfg {
         self.rpo_number.resize(count, UNREACHABLE);
         let Some(entry) = entry else { return };
         // Depth first, successors from the last to the first, so that in the reversed order the first comes first.
-        let mut stack = vec![(entry, self.succs(entry).len())];
+        let mut stack = core::mem::take(&mut self.stack);
+        stack.push((entry, self.succs(entry).len() as u32));
         self.rpo_number[entry.index()] = 0;
         while let Some((block, left)) = stack.last_mut() {
             if *left == 0 {
@@ -101,13 +110,14 @@ impl Cfg {
                 continue;
             }
             *left -= 1;
-            let next = self.succs[self.succ_start[block.index()] as usize + *left];
+            let next = self.succs[(self.succ_start[block.index()] + *left) as usize];
             if self.rpo_number[next.index()] == UNREACHABLE {
                 self.rpo_number[next.index()] = 0;
-                let edges = self.succs(next).len();
+                let edges = self.succs(next).len() as u32;
                 stack.push((next, edges));
             }
         }
+        self.stack = stack;
         self.rpo.reverse();
         for (number, block) in self.rpo.iter().enumerate() {
             self.rpo_number[block.index()] = number as u32;

@@ -19,6 +19,11 @@ pub struct Dominators {
     // Times of entering and leaving a block in a walk of the tree: `a` dominates `b` iff b's span lies in a's.
     enter: Vec<u32>,
     leave: Vec<u32>,
+    /// Memory of the computation, kept for the next.
+    walk: DepthFirst,
+    forest: Forest,
+    fill: Vec<u32>,
+    stack: Vec<(Block, u32)>,
 }
 
 impl Dominators {
@@ -42,9 +47,11 @@ impl Dominators {
             self.finish(count, None);
             return;
         };
-        let walk = DepthFirst::new(count, entry, cfg);
-        for (number, &idom) in immediate_dominators(&walk, cfg).iter().enumerate().skip(1) {
-            self.idom[walk.blocks[number].index()] = walk.blocks[idom as usize];
+        self.walk.run(count, entry, cfg);
+        let Self { walk, forest, idom, .. } = self;
+        forest.find(walk, cfg);
+        for (number, &above) in forest.idom.iter().enumerate().skip(1) {
+            idom[walk.blocks[number].index()] = walk.blocks[above as usize];
         }
         self.finish(count, Some((entry, cfg)));
     }
@@ -67,21 +74,22 @@ impl Dominators {
         self.leave.clear();
         self.leave.resize(count, NONE);
         let Some((entry, cfg)) = root else { return };
-        let mut fill = self.children_start.clone();
+        self.fill.clone_from(&self.children_start);
         for &block in cfg.rpo() {
             if let Some(idom) = self.idom[block.index()].expand() {
-                self.children[fill[idom.index()] as usize] = block;
-                fill[idom.index()] += 1;
+                self.children[self.fill[idom.index()] as usize] = block;
+                self.fill[idom.index()] += 1;
             }
         }
-        let mut stack = vec![(entry, 0)];
+        let mut stack = core::mem::take(&mut self.stack);
+        stack.push((entry, 0));
         while let Some((block, next)) = stack.last_mut() {
             let block = *block;
             if *next == 0 {
                 self.enter[block.index()] = self.preorder.len() as u32;
                 self.preorder.push(block);
             }
-            match self.children(block).get(*next) {
+            match self.children(block).get(*next as usize) {
                 Some(&child) => {
                     *next += 1;
                     stack.push((child, 0));
@@ -92,6 +100,7 @@ impl Dominators {
                 }
             }
         }
+        self.stack = stack;
     }
 
     /// The block that immediately dominates `block`; `None` for the entry and for unreachable blocks.
@@ -145,24 +154,30 @@ impl Dominators {
 }
 
 /// A depth-first numbering of the reachable blocks.
+#[derive(Clone, Debug, Default)]
 struct DepthFirst {
     blocks: Vec<Block>,
     parent: Vec<u32>,
     number: Vec<u32>,
+    stack: Vec<(u32, u32)>,
 }
 
 impl DepthFirst {
-    fn new(count: usize, entry: Block, cfg: &Cfg) -> Self {
-        let mut walk = Self { blocks: Vec::new(), parent: Vec::new(), number: vec![NONE; count] };
-        walk.enter(entry, 0);
-        let mut stack = vec![(0u32, 0usize)];
+    fn run(&mut self, count: usize, entry: Block, cfg: &Cfg) {
+        self.blocks.clear();
+        self.parent.clear();
+        self.number.clear();
+        self.number.resize(count, NONE);
+        self.enter(entry, 0);
+        let mut stack = core::mem::take(&mut self.stack);
+        stack.push((0, 0));
         while let Some((at, next)) = stack.last_mut() {
             let at = *at;
-            match cfg.succs(walk.blocks[at as usize]).get(*next) {
+            match cfg.succs(self.blocks[at as usize]).get(*next as usize) {
                 Some(&succ) => {
                     *next += 1;
-                    if walk.number[succ.index()] == NONE {
-                        let number = walk.enter(succ, at);
+                    if self.number[succ.index()] == NONE {
+                        let number = self.enter(succ, at);
                         stack.push((number, 0));
                     }
                 }
@@ -171,7 +186,7 @@ impl DepthFirst {
                 }
             }
         }
-        walk
+        self.stack = stack;
     }
 
     fn enter(&mut self, block: Block, parent: u32) -> u32 {
@@ -184,14 +199,69 @@ impl DepthFirst {
 }
 
 /// The forest of already processed vertices, with the vertex of least semidominator on the way to the root.
+#[derive(Clone, Debug, Default)]
 struct Forest {
     ancestor: Vec<u32>,
     label: Vec<u32>,
     semi: Vec<u32>,
     path: Vec<u32>,
+    /// Immediate dominators as depth-first numbers; the entry's is itself.
+    idom: Vec<u32>,
+    /// The vertices with a given semidominator, as linked lists.
+    bucket: Vec<u32>,
+    bucket_next: Vec<u32>,
 }
 
 impl Forest {
+    fn reset(&mut self, count: usize) {
+        for (list, value) in [
+            (&mut self.ancestor, NONE),
+            (&mut self.bucket, NONE),
+            (&mut self.bucket_next, NONE),
+            (&mut self.idom, 0),
+        ] {
+            list.clear();
+            list.resize(count, value);
+        }
+        for list in [&mut self.label, &mut self.semi] {
+            list.clear();
+            list.extend(0..count as u32);
+        }
+    }
+
+    /// Finds `idom`.
+    fn find(&mut self, walk: &DepthFirst, cfg: &Cfg) {
+        let n = walk.blocks.len();
+        self.reset(n);
+        for w in (1..n as u32).rev() {
+            let wi = w as usize;
+            for pred in cfg.preds(walk.blocks[wi]) {
+                let number = walk.number[pred.index()];
+                if number != NONE {
+                    let u = self.least(number);
+                    self.semi[wi] = self.semi[wi].min(self.semi[u as usize]);
+                }
+            }
+            let semi = self.semi[wi] as usize;
+            self.bucket_next[wi] = self.bucket[semi];
+            self.bucket[semi] = w;
+            let parent = walk.parent[wi];
+            self.ancestor[wi] = parent;
+            let mut v = core::mem::replace(&mut self.bucket[parent as usize], NONE);
+            while v != NONE {
+                let u = self.least(v);
+                let lower = self.semi[u as usize] < self.semi[v as usize];
+                self.idom[v as usize] = if lower { u } else { parent };
+                v = self.bucket_next[v as usize];
+            }
+        }
+        for w in 1..n {
+            if self.idom[w] != self.semi[w] {
+                self.idom[w] = self.idom[self.idom[w] as usize];
+            }
+        }
+    }
+
     /// The vertex of least semidominator between `v` and its tree's root, the root excluded. Shortens the path.
     fn least(&mut self, v: u32) -> u32 {
         if self.ancestor[v as usize] == NONE {
@@ -211,45 +281,6 @@ impl Forest {
         }
         self.label[v as usize]
     }
-}
-
-/// Immediate dominators as depth-first numbers; the entry's is itself.
-fn immediate_dominators(walk: &DepthFirst, cfg: &Cfg) -> Vec<u32> {
-    let n = walk.blocks.len();
-    let identity: Vec<u32> = (0..n as u32).collect();
-    let mut forest =
-        Forest { ancestor: vec![NONE; n], label: identity.clone(), semi: identity, path: Vec::new() };
-    let mut idom = vec![0u32; n];
-    // Buckets: the vertices with a given semidominator, as linked lists.
-    let (mut bucket, mut bucket_next) = (vec![NONE; n], vec![NONE; n]);
-    for w in (1..n as u32).rev() {
-        let wi = w as usize;
-        for pred in cfg.preds(walk.blocks[wi]) {
-            let number = walk.number[pred.index()];
-            if number != NONE {
-                let u = forest.least(number);
-                forest.semi[wi] = forest.semi[wi].min(forest.semi[u as usize]);
-            }
-        }
-        let semi = forest.semi[wi] as usize;
-        bucket_next[wi] = bucket[semi];
-        bucket[semi] = w;
-        let parent = walk.parent[wi];
-        forest.ancestor[wi] = parent;
-        let mut v = core::mem::replace(&mut bucket[parent as usize], NONE);
-        while v != NONE {
-            let u = forest.least(v);
-            let lower = forest.semi[u as usize] < forest.semi[v as usize];
-            idom[v as usize] = if lower { u } else { parent };
-            v = bucket_next[v as usize];
-        }
-    }
-    for w in 1..n {
-        if idom[w] != forest.semi[w] {
-            idom[w] = idom[idom[w] as usize];
-        }
-    }
-    idom
 }
 
 #[cfg(test)]

@@ -145,7 +145,12 @@ impl Collector<'_> {
         }
         let transfers = Span { start: start as u32, end: self.edges.transfers.len() as u32 };
         if !transfers.range().is_empty() {
-            let taken = self.registers(self.state.exit[block]).union(self.registers(self.state.entry[succ]));
+            // What else the block before leaves in registers is not expected behind.
+            let kept = self.registers(self.state.entry[succ]);
+            let taken = self.edges.transfers[start..].iter().fold(kept, |set, transfer| match transfer.from {
+                Place::Reg(reg) => set.with(reg),
+                _ => set,
+            });
             let (inst, phase) = if alone { (target.insts.start, Phase::Enter) } else { (last, Phase::Leave) };
             self.edges.edges.push(Edge { inst, phase, taken, transfers });
         }

@@ -2,7 +2,7 @@
 //!
 //! Needs: a finished machine function. Gives: [`Flow`].
 
-use crate::machine::{MachineBlock, MachineFunction};
+use crate::machine::{MachineBlock, MachineFunction, Pseudo};
 use sphex_entity::EntityRef;
 use sphex_ir::Block;
 use sphex_ir::flow::{Cfg, Dominators, Loops};
@@ -21,6 +21,9 @@ pub(super) struct Flow {
     pub depth: Vec<u32>,
     /// The loop that each block is in innermost, as the number of its header; `NONE` outside.
     pub header: Vec<u32>,
+    /// Where a block goes on that is only an edge: it has one block before it and one behind it, which is none such, no
+    /// parameters, and a jump. `NONE` for the others.
+    pub edge_to: Vec<u32>,
 }
 
 impl Flow {
@@ -48,6 +51,32 @@ impl Flow {
             let header = self.loops.innermost(block).map(|l| self.loops.get(l).header);
             self.header.push(header.map_or(super::NONE, |block| block.as_u32()));
         }
+        self.find_edges(func);
+    }
+
+    /// Half of the blocks of a large function can be edges. Each stands behind the one block before it, so that of several
+    /// in a row the last is found first.
+    fn find_edges(&mut self, func: &MachineFunction) {
+        self.edge_to.clear();
+        self.edge_to.resize(func.blocks.len(), super::NONE);
+        for block in (0..func.blocks.len()).rev() {
+            let data = &func.blocks[entity(block)];
+            let jumps = data.insts.range().len() == 1
+                && func.insts[data.insts.start as usize].pseudo() == Some(Pseudo::Jump);
+            if jumps && data.params.range().is_empty() && data.predecessors.range().len() == 1 {
+                let target = func.successors[data.successors.start as usize].index();
+                let before = func.predecessors[data.predecessors.start as usize].index();
+                if self.edge_to[target] == super::NONE && before < block && target != block {
+                    self.edge_to[block] = target as u32;
+                }
+            }
+        }
+    }
+
+    /// The block behind an edge.
+    pub fn edge(&self, block: usize) -> Option<usize> {
+        let target = self.edge_to[block];
+        (target != super::NONE).then_some(target as usize)
     }
 
     /// Whether a loop begins with the block.

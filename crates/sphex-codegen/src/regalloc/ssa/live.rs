@@ -5,7 +5,8 @@
 //!
 //! A position counts from the start of a block: one for each instruction, [`CALL`] for each call (of a thousand; further
 //! ones count as others do). Sets grow until nothing changes; a block is looked at again only when what follows it has changed, the last
-//! blocks first.
+//! blocks first. A block that is only an edge has no set of its own: what is live into it are the arguments that it hands
+//! over and what is live into the block behind it.
 
 use super::flow::{Flow, entity};
 use super::{CALL, COLD, EXIT, FAR, NONE, class_of};
@@ -62,6 +63,7 @@ pub(super) struct Live {
     /// How many calls are in each block.
     wiping: Vec<u32>,
     queued: Vec<bool>,
+    seen: Vec<u32>,
     queue: BinaryHeap<u32>,
     members: Members,
 }
@@ -111,12 +113,16 @@ impl Members {
 }
 
 impl Live {
-    /// Computes it all.
-    pub fn compute(&mut self, func: &MachineFunction, flow: &Flow) {
-        self.steps = (func.operands.len() + func.insts.len()) as u64;
+    /// Computes it all. Gives up, and `false`, once sets of live values have taken more steps than `most`.
+    pub fn compute(&mut self, func: &MachineFunction, flow: &Flow, most: u64) -> bool {
+        let own = (func.operands.len() + func.insts.len()) as u64;
+        self.steps = own;
         self.find_exposed(func);
-        self.find_entries(func, flow);
-        self.find_next(func, flow);
+        let fits = self.find_entries(func, flow, own.saturating_add(most));
+        if fits {
+            self.find_next(func, flow);
+        }
+        fits
     }
 
     /// The values that are live into a block, with the distance to their next use.
@@ -144,6 +150,7 @@ impl Live {
         self.wiping.clear();
         self.exposed.clear();
         self.exposed_of.clear();
+        self.queue.clear();
         self.entries.clear();
         self.fixed.clear();
         self.fixed_of.clear();
@@ -153,7 +160,9 @@ impl Live {
     /// What each block uses and does not make, with the position of the first use.
     fn find_exposed(&mut self, func: &MachineFunction) {
         self.fill(func);
-        let mut seen = vec![NONE; func.vreg_count()];
+        let mut seen = core::mem::take(&mut self.seen);
+        seen.clear();
+        seen.resize(func.vreg_count(), NONE);
         for (block, data) in func.blocks.iter() {
             let number = block.as_u32();
             let start = self.exposed.len() as u32;
@@ -191,6 +200,7 @@ impl Live {
             self.wiping.push(wiping);
             self.exposed_of.push(Span { start, end: self.exposed.len() as u32 });
         }
+        self.seen = seen;
     }
 
     fn make(&mut self, value: usize, class: RegClass, block: u32) {
@@ -198,13 +208,20 @@ impl Live {
         self.class[value] = class;
     }
 
-    fn find_entries(&mut self, func: &MachineFunction, flow: &Flow) {
-        for block in (0..func.blocks.len()).rev() {
+    fn find_entries(&mut self, func: &MachineFunction, flow: &Flow, most: u64) -> bool {
+        for block in (0..func.blocks.len()).rev().filter(|&block| flow.edge(block).is_none()) {
             self.update(func, flow, block);
+            if self.steps > most {
+                return false;
+            }
         }
         while let Some(block) = self.queue.pop() {
             self.update(func, flow, block as usize);
+            if self.steps > most {
+                return false;
+            }
         }
+        true
     }
 
     /// Finds what is live into a block from what is live into those behind it.
@@ -244,9 +261,13 @@ impl Live {
         }
         self.into[block] = Span { start: start as u32, end: self.entries.len() as u32 };
         for pred in &func.predecessors[func.blocks[entity(block)].predecessors.range()] {
-            if !self.queued[pred.index()] {
-                self.queued[pred.index()] = true;
-                self.queue.push(pred.index() as u32);
+            let pred = match flow.edge(pred.index()) {
+                Some(_) => before_edge(func, pred.index()),
+                None => pred.index(),
+            };
+            if !self.queued[pred] {
+                self.queued[pred] = true;
+                self.queue.push(pred as u32);
             }
         }
     }
@@ -256,12 +277,17 @@ impl Live {
         self.members.start();
         for succ in &func.successors[func.blocks[entity(block)].successors.range()] {
             let succ = succ.index();
-            let mut penalty = EXIT * flow.exits(block, succ).min(4);
-            if func.blocks[entity(succ)].cold && !func.blocks[entity(block)].cold {
-                penalty += COLD;
+            let mut added = penalty(func, flow, block, succ);
+            let mut behind = succ;
+            if let Some(target) = flow.edge(succ) {
+                for arg in func.arguments_of(entity(succ), 0) {
+                    self.members.add(arg.vreg() as u32, added + 1);
+                }
+                added += 1 + penalty(func, flow, succ, target);
+                behind = target;
             }
-            for &(value, distance) in &self.entries[self.into[succ].range()] {
-                self.members.add(value, (distance + penalty).min(FAR));
+            for &(value, distance) in &self.entries[self.into[behind].range()] {
+                self.members.add(value, (distance + added).min(FAR));
             }
         }
     }
@@ -269,6 +295,11 @@ impl Live {
     /// Walks each block backwards: next uses, hints, fixed registers, pressure.
     fn find_next(&mut self, func: &MachineFunction, flow: &Flow) {
         for block in 0..func.blocks.len() {
+            if flow.edge(block).is_some() {
+                let at = self.fixed.len() as u32;
+                self.fixed_of.push(Span { start: at, end: at });
+                continue;
+            }
             self.gather(func, flow, block);
             let length = self.length[block];
             let wiping = self.wiping[block];
@@ -297,6 +328,7 @@ impl Live {
                     self.first_use[value] = self.members.distance[value];
                 }
             }
+            self.walk_edges(func, flow, block);
             let header = flow.header[block];
             if header != NONE {
                 let known = &mut self.pressure[header as usize];
@@ -327,6 +359,25 @@ impl Live {
                     self.members.add(value, walk.position);
                 }
                 self.members.distance[arg.vreg()] = walk.position;
+            }
+        }
+    }
+
+    /// Partners of what is handed over on edges into a block, at whose start the walk is.
+    fn walk_edges(&mut self, func: &MachineFunction, flow: &Flow, block: usize) {
+        let data = func.blocks[entity(block)];
+        let params = &func.vregs[data.params.range()];
+        if params.is_empty() {
+            return;
+        }
+        for pred in &func.predecessors[data.predecessors.range()] {
+            if flow.edge(pred.index()).is_none() {
+                continue;
+            }
+            for (arg, param) in func.arguments_of(entity(pred.index()), 0).iter().zip(params) {
+                if !self.members.has(arg.vreg() as u32) {
+                    self.partner[arg.vreg()] = param.vreg() as u32;
+                }
             }
         }
     }
@@ -394,6 +445,17 @@ impl Live {
         }
         walk.most = [walk.most[0].max(walk.alive[0]), walk.most[1].max(walk.alive[1])];
     }
+}
+
+/// The block before one that is only an edge.
+fn before_edge(func: &MachineFunction, edge: usize) -> usize {
+    func.predecessors[func.blocks[entity(edge)].predecessors.start as usize].index()
+}
+
+/// What a way from block to block adds to distances.
+fn penalty(func: &MachineFunction, flow: &Flow, from: usize, to: usize) -> u32 {
+    let cold = func.blocks[entity(to)].cold && !func.blocks[entity(from)].cold;
+    EXIT * flow.exits(from, to).min(4) + if cold { COLD } else { 0 }
 }
 
 /// Where a walk backwards is.

@@ -12,7 +12,7 @@
 //! 4. all of this is one parallel move before the instruction;
 //! 5. what was used last frees its register, and results take theirs.
 
-use super::flow::Flow;
+use super::flow::{Flow, entity};
 use super::live::{Live, clobbers, weight, wipes};
 use super::parallel::{Sequencer, Transfer};
 use super::{AWAY, CALL, Edit, NONE, Phase, Place, of_class};
@@ -175,6 +175,10 @@ impl<'a> Scan<'a> {
         self.state.fill(self.func);
         for block in self.func.blocks.keys() {
             self.block = block.index();
+            if self.flow.edge(self.block).is_some() {
+                self.pass_edge();
+                continue;
+            }
             (self.position, self.wiping) = (0, 0);
             self.begin_fixed();
             self.enter();
@@ -189,6 +193,23 @@ impl<'a> Scan<'a> {
             self.state.exit[self.block] = Span { start, end: self.state.pairs.len() as u32 };
         }
         self.error.map_or(Ok(()), Err)
+    }
+
+    /// A block that is only an edge leaves everything where the block before it left it.
+    fn pass_edge(&mut self) {
+        let func = self.func;
+        let data = func.blocks[entity(self.block)];
+        let exit = self.state.exit[func.predecessors[data.predecessors.start as usize].index()];
+        (self.state.entry[self.block], self.state.exit[self.block]) = (exit, exit);
+        let target = func.successors[data.successors.start as usize].index();
+        let params = &func.vregs[func.blocks[entity(target)].params.range()];
+        for (param, arg) in params.iter().zip(func.arguments_of(entity(self.block), 0)) {
+            let State { wish, pairs, .. } = &mut *self.state;
+            if wish[param.vreg()] == AWAY {
+                let home = pairs[exit.range()].iter().find(|pair| pair.1 as usize == arg.vreg());
+                wish[param.vreg()] = home.map_or(AWAY, |pair| pair.0.index() as u8);
+            }
+        }
     }
 
     fn fail(&mut self, message: String) {
@@ -212,10 +233,10 @@ impl<'a> Scan<'a> {
     /// What goes to a parameter of a block that is still to come would best be, in other blocks before it too, where it is
     /// in this one.
     fn wish(&mut self) {
-        let data = self.func.blocks[super::flow::entity(self.block)];
+        let data = self.func.blocks[entity(self.block)];
         for k in data.successors.range() {
             let params =
-                self.func.blocks[super::flow::entity(self.func.successors[k].index())].params.range();
+                self.func.blocks[entity(self.func.successors[k].index())].params.range();
             let args = &self.func.vregs[self.func.successor_args[k].range()];
             for (param, arg) in self.func.vregs[params].iter().zip(args) {
                 let wish = &mut self.state.wish[param.vreg()];
