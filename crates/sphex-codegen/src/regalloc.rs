@@ -222,7 +222,8 @@ pub enum Allocator {
 /// be too much. Gives the steps taken.
 pub fn prepare(func: &mut MachineFunction, settings: &Settings, scratch: &mut Scratch) -> u64 {
     let mut steps = slots::relieve(func, settings.slots, settings.allocator);
-    if settings.allocator == Allocator::Walk && !ssa::analyze(func, &mut scratch.ssa, slots::most_live(func)) {
+    if settings.allocator == Allocator::Walk && !ssa::analyze(func, &mut scratch.ssa, slots::most_live(func))
+    {
         steps += scratch.ssa.analysis_steps() + slots::relieve(func, Slots::All, settings.allocator);
         ssa::analyze(func, &mut scratch.ssa, u64::MAX);
     }

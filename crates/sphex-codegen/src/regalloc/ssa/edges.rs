@@ -147,10 +147,11 @@ impl Collector<'_> {
         if !transfers.range().is_empty() {
             // What else the block before leaves in registers is not expected behind.
             let kept = self.registers(self.state.entry[succ]);
-            let taken = self.edges.transfers[start..].iter().fold(kept, |set, transfer| match transfer.from {
-                Place::Reg(reg) => set.with(reg),
-                _ => set,
-            });
+            let taken =
+                self.edges.transfers[start..].iter().fold(kept, |set, transfer| match transfer.from {
+                    Place::Reg(reg) => set.with(reg),
+                    _ => set,
+                });
             let (inst, phase) = if alone { (target.insts.start, Phase::Enter) } else { (last, Phase::Leave) };
             self.edges.edges.push(Edge { inst, phase, taken, transfers });
         }

@@ -235,8 +235,7 @@ impl<'a> Scan<'a> {
     fn wish(&mut self) {
         let data = self.func.blocks[entity(self.block)];
         for k in data.successors.range() {
-            let params =
-                self.func.blocks[entity(self.func.successors[k].index())].params.range();
+            let params = self.func.blocks[entity(self.func.successors[k].index())].params.range();
             let args = &self.func.vregs[self.func.successor_args[k].range()];
             for (param, arg) in self.func.vregs[params].iter().zip(args) {
                 let wish = &mut self.state.wish[param.vreg()];
