@@ -584,15 +584,18 @@ impl Function {
     /// The value operands: fixed ones, then the list; arguments of block calls are not among them.
     pub fn operands(&self, inst: Value) -> SmallVec<[Value; 4]> {
         let data = &self.insts[inst];
+        let fixed = data.value_words();
         let list = data.value_list();
-        let mut operands = SmallVec::new();
-        for k in data.value_words() {
-            operands.push(Value::from_u32(data.word(k)));
-        }
+        self.work.add(1 + fixed.len() + list.len(&self.lists));
+        // Asked for so often that collecting an iterator is one part in twenty of a compilation.
+        let words = [data.a, data.b, data.c, data.c].map(Value::from_u32);
+        let mut operands = match fixed.start {
+            0 => SmallVec::from_buf_and_len(words, fixed.len()),
+            _ => SmallVec::from_slice(&words[fixed]),
+        };
         if !list.is_empty() {
             operands.extend(list.iter(&self.lists));
         }
-        self.work.add(1 + operands.len());
         operands
     }
 
@@ -722,9 +725,14 @@ impl Function {
     /// The blocks that a block may go on to, in order, with repetitions.
     pub fn successors(&self, block: Block) -> SmallVec<[Block; 2]> {
         match self.terminator(block) {
-            Some(inst) => {
-                self.block_calls(inst).into_iter().map(|call| self.block_call_target(call)).collect()
-            }
+            Some(inst) => match self.block_calls(inst)[..] {
+                [] => SmallVec::new(),
+                [only] => SmallVec::from_slice(&[self.block_call_target(only)]),
+                [first, second] => {
+                    SmallVec::from_buf([self.block_call_target(first), self.block_call_target(second)])
+                }
+                ref more => more.iter().map(|&call| self.block_call_target(call)).collect(),
+            },
             None => SmallVec::new(),
         }
     }

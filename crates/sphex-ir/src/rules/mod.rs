@@ -61,12 +61,27 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     [integer::RULES, compare::RULES, convert::RULES, divide::RULES].into_iter().flatten().copied().collect()
 });
 
-/// Indices into [`RULES`] by the root's opcode.
-static BY_OPCODE: LazyLock<Vec<Vec<u16>>> = LazyLock::new(|| {
+/// A rule of an opcode: its number in [`RULES`], and the opcodes that its first two operands must have, if it says so.
+/// Most rules are found not to apply by these alone.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    number: u16,
+    first: Option<Opcode>,
+    second: Option<Opcode>,
+}
+
+/// The rules by the root's opcode.
+static BY_OPCODE: LazyLock<Vec<Vec<Candidate>>> = LazyLock::new(|| {
     let mut index = vec![Vec::new(); 256];
     for (number, rule) in RULES.iter().enumerate() {
-        if let Pat::Op(opcode, _) = rule.pattern {
-            index[opcode as usize].push(number as u16);
+        if let Pat::Op(opcode, operands) = rule.pattern {
+            let wanted = |k: usize| match operands.get(k)? {
+                Pat::Var(_) => None,
+                Pat::Const(_) | Pat::Int(_) => Some(Opcode::Iconst),
+                Pat::Op(opcode, _) => Some(*opcode),
+            };
+            let (first, second) = (wanted(0), wanted(1));
+            index[opcode as usize].push(Candidate { number: number as u16, first, second });
         }
     }
     index
@@ -79,11 +94,16 @@ pub(crate) fn apply(folder: &mut Folder, func: &mut Function, data: &InstData, l
         return None;
     }
     let rules = &*RULES;
-    for &number in candidates {
+    let orders = if data.opcode.row().effects.has(Effects::COMMUTES) { 2 } else { 1 };
+    for &Candidate { number, first, second } in candidates {
         let rule = &rules[number as usize];
         let Pat::Op(_, operands) = rule.pattern else { continue };
-        let orders = if data.opcode.row().effects.has(Effects::COMMUTES) { 2 } else { 1 };
         for order in 0..orders {
+            // Asked anew each time: a rewrite that declines may have made instructions.
+            let (a, b) = if order == 1 { (data.b, data.a) } else { (data.a, data.b) };
+            if !may_be(func, a, first) || !may_be(func, b, second) {
+                continue;
+            }
             let Some(found) = matches(func, data, operands, order == 1) else { continue };
             if let Some(value) = (rule.rewrite)(&mut Rewrite::new(folder, func, loc), &found) {
                 if let Some(count) = folder.firings.get_mut(number as usize) {
@@ -94,6 +114,12 @@ pub(crate) fn apply(folder: &mut Folder, func: &mut Function, data: &InstData, l
         }
     }
     None
+}
+
+/// May this operand be what a template wants there?
+#[inline(always)]
+fn may_be(func: &Function, operand: u32, wanted: Option<Opcode>) -> bool {
+    wanted.is_none_or(|wanted| func.insts[func.resolve(Value::from_u32(operand))].opcode == wanted)
 }
 
 /// Matches the operands of `data` against templates, the first two swapped on request.
