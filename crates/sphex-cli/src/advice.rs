@@ -10,6 +10,11 @@ use sphex::{ErrorKind, ExternType, ImportType, Linker, Module};
 
 use crate::options::Preload;
 
+/// Does the module import what the linker does not define?
+pub fn is_missing<T>(linker: &Linker<T>, module: &Module) -> bool {
+    module.imports().any(|import| !linker.is_defined(import.module, import.name))
+}
+
 /// The imports of a module that nothing provides, as one message; `None` if there are none. `given` has the names of
 /// the modules that were preloaded.
 pub fn missing<T>(linker: &Linker<T>, module: &Module, given: &[Preload]) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -59,8 +60,9 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
 
 /// The module in a file.
 pub fn module(engine: &Engine, file: &Path, options: &Options, allow_precompiled: bool) -> Result<Module> {
-    if allow_precompiled && is_artifact_file(file) {
-        return crate::os::deserialize_file(engine, file)
+    if allow_precompiled && let Some(opened) = artifact_file(file) {
+        return crate::os::deserialize_open_file(engine, opened)
+            .map_err(|error| error.context(file.display().to_string()))
             .map_err(|error| advice::module::artifact(file, &error));
     }
     let bytes = read(file)?;
@@ -79,12 +81,12 @@ pub fn module(engine: &Engine, file: &Path, options: &Options, allow_precompiled
     }
 }
 
-/// Is it an ordinary file, which can be mapped, with the magic of an artifact?
-fn is_artifact_file(file: &Path) -> bool {
+/// The file, if it is an ordinary one, which can be mapped, with the magic of an artifact.
+fn artifact_file(file: &Path) -> Option<fs::File> {
     let mut magic = [0; 4];
-    let is_elf =
-        |mut file: fs::File| file.metadata()?.is_file().then(|| file.read_exact(&mut magic)).transpose();
-    fs::File::open(file).and_then(is_elf).is_ok_and(|read| read.is_some()) && kind(&magic) == Kind::Artifact
+    let file = fs::File::open(file).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+    file.read_exact_at(&mut magic, 0).ok()?;
+    (kind(&magic) == Kind::Artifact).then_some(file)
 }
 
 /// The bytes of a module to compile.

@@ -267,8 +267,33 @@ pub struct Settings {}
 
 /// Parses this process's command line. Does not return for help, and for what clap finds wrong.
 pub fn parse() -> Result<Command> {
+    if let Some(run) = parse_run(std::env::args_os().skip(1).collect()) {
+        return Ok(Command::Run(run));
+    }
     let line = CommandLine::try_parse().unwrap_or_else(|error| with_suggestion(error).exit());
     Ok(line.command.unwrap_or(Command::Run(line.run)))
+}
+
+/// `sphex run` alone: what the others take need not be made known to clap to run a program.
+#[derive(Parser)]
+#[command(name = "run")]
+struct RunLine {
+    #[command(flatten)]
+    run: Run,
+}
+
+/// What to run, if these arguments are `run` and something that it takes, or begin with a file. Whatever else they are, help
+/// and mistakes too, is for the whole command line to say.
+fn parse_run(mut arguments: Vec<OsString>) -> Option<Run> {
+    let first = arguments.first()?.to_str()?;
+    if first != "run" {
+        // A name without a dot or a slash may be a command's; an option may stand in front of one.
+        if first.starts_with('-') || !first.contains(['.', '/']) {
+            return None;
+        }
+        arguments.insert(0, "run".into());
+    }
+    RunLine::try_parse_from(arguments).ok().map(|line| line.run)
 }
 
 /// An error about an unknown flag, with the one that may be meant where clap sees none.

@@ -4,7 +4,6 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -24,9 +23,9 @@ pub fn deserialize(engine: &Engine, bytes: &[u8]) -> sphex::Result<Module> {
 }
 
 /// Maps an artifact that the user said to trust.
-pub fn deserialize_file(engine: &Engine, file: &Path) -> sphex::Result<Module> {
+pub fn deserialize_open_file(engine: &Engine, file: std::fs::File) -> sphex::Result<Module> {
     // SAFETY: as for `deserialize`; who changes the file while it runs breaks that word.
-    unsafe { Module::deserialize_file(engine, file) }
+    unsafe { Module::deserialize_open_file(engine, file) }
 }
 
 /// Maps an entry of the cache, whose first `len` bytes are the artifact.

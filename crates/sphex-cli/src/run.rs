@@ -17,8 +17,6 @@ use crate::options::{Options, Preload, Profile, Run};
 use crate::os;
 use crate::{advice, input};
 
-const WASI: &str = "wasi_snapshot_preview1";
-
 /// Runs it.
 pub fn execute(run: &Run) -> Result {
     let mut options = run.groups.parse()?;
@@ -47,7 +45,7 @@ pub fn execute(run: &Run) -> Result {
     if let Some(fuel) = options.fuel {
         store.set_fuel(fuel).map_err(failure)?;
     }
-    let mut program = Program { linker: Linker::new(&engine), has_wasi: false, given: &[] };
+    let mut program = Program { linker: Linker::new(&engine), given: &[] };
     os::watch(store.interrupt_handle()).context("cannot handle signals")?;
     // Made now: once the guest runs, a descriptor that is missing would show as an error of its write to a pipe.
     store.as_context_mut().interruption().event().map_err(failure)?;
@@ -81,6 +79,8 @@ pub fn execute(run: &Run) -> Result {
     {
         exit::say(&format!("hint: {hint}"));
     }
+    // The system takes everything back at once, and sooner than we would.
+    std::mem::forget((store, program, module, engine));
     ended
 }
 
@@ -181,16 +181,19 @@ fn fill(
 /// What instances are made with.
 struct Program<'a> {
     linker: Linker<WasiCtx>,
-    has_wasi: bool,
     /// What has been preloaded so far.
     given: &'a [Preload],
 }
 
 impl Program<'_> {
     fn instantiate(&mut self, store: &mut Store<WasiCtx>, file: &Path, module: &Module) -> Result<Instance> {
-        if !self.has_wasi && module.imports().any(|import| import.module == WASI) {
-            preview1::add_to_linker(&mut self.linker, |ctx| ctx).map_err(failure)?;
-            self.has_wasi = true;
+        preview1::add_imports_to_linker(&mut self.linker, module, |ctx| ctx).map_err(failure)?;
+        if advice::is_missing(&self.linker, module) {
+            // The message names what is there, too.
+            let _ = self.linker.allow_shadowing(true);
+            if module.imports().any(|import| import.module == preview1::MODULE) {
+                preview1::add_to_linker(&mut self.linker, |ctx| ctx).map_err(failure)?;
+            }
         }
         if let Some(message) = advice::missing(&self.linker, module, self.given) {
             return Err(Failure::Error(anyhow::anyhow!("{}: {message}", file.display())));

@@ -25,7 +25,7 @@ pub use fd::{
 };
 #[cfg(feature = "tokio")]
 pub use later::add_to_linker_async;
-pub use link::{MODULE, add_to_linker};
+pub use link::{MODULE, add_imports_to_linker, add_to_linker};
 pub use memory::{GuestMemory, MAX_BUFFERS, MAX_PATH};
 pub use path::{
     path_create_directory, path_filestat_get, path_filestat_set_times, path_link, path_open, path_readlink,
