@@ -55,9 +55,13 @@ pub struct Pooling {
     pub memory_bytes: u64,
     /// Elements that a table may grow to.
     pub table_elements: u64,
-    /// Bytes of a memory that are cleaned by writing them; what is dirty beyond goes back to the system. A memory that is no
-    /// larger is compared with what it began as, without a system call; a larger one, however little of it was written,
-    /// costs one call that lists what was, where the kernel can (Linux 6.7), and one more to give back what is beyond.
+    /// Bytes of a memory that are cleaned by writing them; what is dirty beyond goes back to the system. In a pool of at most
+    /// 2,000 memories, a slot that runs the same module again costs no system call and no fault, however large the memory, as
+    /// long as guests write to the same parts of it, up to so many bytes: pages can be written only once one has been
+    /// written to (a fault, the first time), and only those are compared with what they began as. Of a slot that is written
+    /// more, or whose bytes the host borrows by [`Memory::data_mut`](crate::Memory::data_mut) (not
+    /// [`Memory::write`](crate::Memory::write)), all is compared if it is no more than so many bytes; else it costs one call
+    /// that lists what was written, where the kernel can (Linux 6.7), and one more to give back what is beyond.
     pub keep_resident: usize,
     /// Memory slots that are kept ready for the module they ran last, with up to `keep_resident` bytes of RAM each; the
     /// RAM of others goes back to the system.

@@ -86,11 +86,11 @@ impl<P: WasmValues, R: WasmValues> TypedFunc<P, R> {
         mut store: S,
         params: P,
     ) -> impl Future<Output = Result<R>> + use<S, P, R> {
-        let func = self.func();
+        let func = *self;
         async move {
             let store = store.as_context_mut();
-            let index = func.0.check(store.inner())?;
-            OnFiber::new(store, move |at| call::typed_checked::<P, R>(at, index, params)).await
+            let found = func.found_in(store.inner())?;
+            OnFiber::new(store, move |at| call::typed_checked::<P, R>(at, found, params)).await
         }
     }
 }

@@ -166,7 +166,7 @@ impl Memory {
     /// Its first byte. Growing may move it, unless it was made under a reservation of address space.
     pub fn data_ptr(&self, store: impl AsContext) -> Result<*mut u8> {
         let store = store.as_context();
-        Ok(store.inner().memories[self.0.check(store.inner())?].storage.base())
+        store.inner().memories[self.0.check(store.inner())?].storage.writable_base().map_err(unwritable)
     }
 
     /// Bytes of a page.
@@ -180,7 +180,7 @@ impl Memory {
 
     pub(crate) fn bytes_mut<'a>(&self, inner: &'a mut StoreInner) -> Result<&'a mut [u8]> {
         let index = self.0.check(inner)?;
-        Ok(inner.memories[index].storage.bytes_mut())
+        inner.memories[index].storage.bytes_mut().map_err(unwritable)
     }
 
     /// Copies bytes out of it, from `offset` in bytes. An error of kind `OutOfBounds`, and no byte copied, if some of them
@@ -198,10 +198,13 @@ impl Memory {
     /// be outside.
     pub fn write(&self, mut store: impl AsContextMut, offset: usize, buffer: &[u8]) -> Result<()> {
         let mut store = store.as_context_mut();
-        let bytes = self.bytes_mut(store.inner_mut())?;
-        let len = bytes.len();
-        let target = offset.checked_add(buffer.len()).and_then(|end| bytes.get_mut(offset..end));
-        target.ok_or_else(|| out_of_bounds(offset, buffer.len(), len))?.copy_from_slice(buffer);
+        let inner = store.inner_mut();
+        let index = self.0.check(inner)?;
+        let storage = &mut inner.memories[index].storage;
+        let len = storage.len();
+        let target = offset.checked_add(buffer.len()).and_then(|end| storage.range_mut(offset..end));
+        let target = target.ok_or_else(|| out_of_bounds(offset, buffer.len(), len))?;
+        target.map_err(unwritable)?.copy_from_slice(buffer);
         Ok(())
     }
 
@@ -213,6 +216,10 @@ impl Memory {
         let index = self.0.check(inner)?;
         inner.grow_memory(index, delta)?
     }
+}
+
+fn unwritable(error: std::io::Error) -> Error {
+    Error::system("cannot make a memory of the pool writable", error)
 }
 
 fn out_of_bounds(offset: usize, len: usize, whole: usize) -> Error {

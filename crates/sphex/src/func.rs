@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{AsContext, AsContextMut, Caller, Handle};
 use crate::types::FuncType;
 use crate::value::Val;
-use crate::vm::call::{self, HostFunc, IntoFunc, WasmValues};
+use crate::vm::call::{self, Found, HostFunc, IntoFunc, WasmValues};
 use crate::vm::store::StoreInner;
 
 /// A function of a store.
@@ -95,7 +95,7 @@ impl Func {
             let message = format!("type mismatch: expected function {asked}, found function {ty}");
             return Err(Error::new(ErrorKind::Type, message));
         }
-        Ok(TypedFunc { func: *self, types: PhantomData })
+        Ok(TypedFunc { func: *self, found: Found::new(store.inner(), index), types: PhantomData })
     }
 }
 
@@ -103,6 +103,7 @@ impl Func {
 #[derive(Debug)]
 pub struct TypedFunc<P, R> {
     func: Func,
+    found: Found,
     types: PhantomData<fn(P) -> R>,
 }
 
@@ -116,10 +117,18 @@ impl<P, R> Copy for TypedFunc<P, R> {}
 
 impl<P: WasmValues, R: WasmValues> TypedFunc<P, R> {
     /// Calls it. Fails as [`Func::call`] does, but for types, which were compared when this was made.
+    #[inline]
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
         let mut store = store.as_context_mut();
-        let index = self.func.0.check(store.inner())?;
-        call::typed_checked(store.as_ptr(), index, params)
+        let found = self.found_in(store.inner())?;
+        call::typed_checked(store.as_ptr(), found, params)
+    }
+
+    /// What is called, if the store is the function's.
+    #[inline]
+    pub(crate) fn found_in(&self, inner: &StoreInner) -> Result<Found> {
+        self.func.0.check(inner)?;
+        Ok(self.found)
     }
 
     /// The function.

@@ -337,13 +337,18 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// The place, if the handle belongs to this store.
+    #[inline]
     pub(crate) fn check(self, inner: &StoreInner) -> Result<usize> {
         if self.store == inner.id || seeded_bug(10) {
             return Ok(self.index as usize);
         }
-        Err(Error::new(
-            ErrorKind::WrongStore,
-            format!("a handle of store {} was used with store {}", self.store, inner.id),
-        ))
+        Err(self.of_another(inner))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn of_another(self, inner: &StoreInner) -> Error {
+        let message = format!("a handle of store {} was used with store {}", self.store, inner.id);
+        Error::new(ErrorKind::WrongStore, message)
     }
 }

@@ -351,6 +351,59 @@ const PLUGIN: &str = r#"(module
         (memory.fill (i32.const 512) (global.get $g) (i32.const 65024))
         (i32.load (i32.const 1024))))"#;
 
+/// A memory of 5 MiB: `run` gives the word at an address, and writes there.
+const LARGE: &str = r#"(module
+    (memory (export "memory") 80)
+    (data (i32.const 1000000) "\07")
+    (data (i32.const 70000) "a")
+    (func (export "run") (param i32) (result i32)
+        (i32.load (local.get 0))
+        (i32.store (local.get 0) (i32.const -1))))"#;
+
+#[test]
+fn the_kernel_may_write_where_the_host_may() {
+    use std::io::Read;
+    let engine = Engine::new(&config(pool(|_| {}), 1 << 32)).unwrap();
+    let module = Module::new(&engine, LARGE).unwrap();
+    let mut source = std::fs::File::open("/dev/zero").unwrap();
+    for turn in 0..3 {
+        let mut store = Store::new(&engine, 0);
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let memory = instance.get_memory(&mut store, "memory").unwrap();
+        assert_eq!(memory.data(&store).unwrap()[1_000_000], 7, "turn {turn}");
+        let bytes = match turn {
+            0 => memory.data_mut(&mut store).unwrap(),
+            1 => memory.data_and_store_mut(&mut store).unwrap().0,
+            _ => {
+                let base = memory.data_ptr(&store).unwrap();
+                // SAFETY: the store is not used while the bytes are.
+                #[allow(unsafe_code)]
+                unsafe {
+                    std::slice::from_raw_parts_mut(base, 80 << 16)
+                }
+            }
+        };
+        source.read_exact(&mut bytes[999_990..1_000_010]).unwrap();
+        assert_eq!(bytes[1_000_000], 0);
+    }
+}
+
+#[test]
+fn a_write_outside_of_a_watched_memory_traps() {
+    let engine = Engine::new(&config(pool(|_| {}), 1 << 32)).unwrap();
+    let module = Module::new(&engine, LARGE).unwrap();
+    for _ in 0..3 {
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, 5_242_876).unwrap(), 0);
+        for at in [5_242_877, 5_242_880, -4] {
+            let trap = run.call(&mut store, at).unwrap_err().trap();
+            assert_eq!(trap, Some(sphex::Trap::MemoryOutOfBounds), "{at}");
+        }
+    }
+}
+
 #[test]
 fn a_warm_slot_costs_no_system_call_and_no_fault() {
     alone("a_warm_slot_costs_no_system_call_and_no_fault", || {
@@ -374,6 +427,26 @@ fn a_warm_slot_costs_no_system_call_and_no_fault() {
             let metrics = metrics();
             assert_eq!((metrics.memories_mapped, metrics.memories_reused), (1, 2019), "{metrics:?}");
         }
+        // A memory that is larger than what is kept, of which little is written, by wasm and by the host.
+        let engine = Engine::new(&config(pool(|_| {}), 1 << 32)).unwrap();
+        let module = Module::new(&engine, LARGE).unwrap();
+        let engine_of_turn = engine.clone();
+        let turn = move || {
+            let mut store = Store::new(&engine_of_turn, ());
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let Ok(Extern::Func(run)) = instance.get_export(&mut store, "run") else { panic!("no run") };
+            let run = run.typed::<i32, i32>(&store).unwrap();
+            for (at, expected) in [(0, 0), (1_000_000, 7), (5_242_872, 0), (70_000, 0x61)] {
+                assert_eq!(run.call(&mut store, at).unwrap(), expected, "{at}");
+                assert_eq!(run.call(&mut store, at).unwrap(), -1, "{at}");
+            }
+            let Ok(Extern::Memory(memory)) = instance.get_export(&mut store, "memory") else { panic!() };
+            memory.write(&mut store, 300_000, b"from the host").unwrap();
+        };
+        (0..20).for_each(|_| turn());
+        let counted = count_kernel(move || (0..1000).for_each(|_| turn()));
+        assert_eq!(counted, Counted { system_calls: 0, last: 0, faults: 0 }, "a large memory");
+        assert_eq!(engine.pool_metrics().unwrap().memories_mapped, 1);
         // The counts are no idle ones.
         let pages = Mutex::new((vec![0u8; 8 << 20], 0));
         let counted = count_kernel(move || {

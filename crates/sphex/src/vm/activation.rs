@@ -87,6 +87,9 @@ pub(crate) struct Saved {
     fiber: *mut Control,
 }
 
+/// Bytes of stack for the stub's frame.
+const FRAME: usize = 1024;
+
 thread_local! {
     /// The store whose wasm this thread entered last. The signal handler reads it.
     static ACTIVE: Cell<*mut VmStore> = const { Cell::new(ptr::null_mut()) };
@@ -114,6 +117,32 @@ pub(crate) unsafe fn enter(
     unsafe { enter_by(store, stack_bytes, |vm| stubs::enter(code, vmctx, image, vm)) }
 }
 
+/// Where the next entry would be *plain*: what `begin` computed for one, so that the entries after it only compare.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Plain {
+    /// The lowest address of the stack; 0: of none.
+    low: usize,
+    /// Stack pointers from here on have the same limit, and room above it,
+    from: usize,
+    /// so many of them.
+    span: usize,
+    /// The limit.
+    limit: usize,
+}
+
+impl Plain {
+    /// Of entries near `sp`, on a stack that ends at `low`.
+    fn near(sp: usize, low: usize, most: usize) -> Plain {
+        let limit = limit_at(sp, low, most);
+        let page = sp & !(LIMIT_STEP - 1);
+        // The limit is the same for stack pointers whose difference with `most` is in the same step.
+        let start = (sp.wrapping_sub(most) & !(LIMIT_STEP - 1)).wrapping_add(most);
+        let from = if sp >= most { start } else { page }.max(limit + FRAME + 1);
+        let end = if sp >= most { start.saturating_add(LIMIT_STEP) } else { sp + 1 };
+        Plain { low, from, span: end.saturating_sub(from), limit }
+    }
+}
+
 /// Runs a stub that enters wasm, with this many bytes of stack arguments.
 ///
 /// A *plain* entry, in a store whose wasm is not running, on the thread's own stack, with the stack limit of the entry
@@ -135,13 +164,15 @@ pub(crate) unsafe fn enter_by(
         let vm = (*inner).vm.as_ptr();
         let here = 0u8;
         let sp = &raw const here as usize;
-        let low = sys::entry_low();
-        let limit = limit_at(sp, low, (*inner).engine.max_wasm_stack());
-        let plain = low != 0
+        let known = &(*inner).plain;
+        let above = sp.wrapping_sub(known.from);
+        // `span` is 0 as long as nothing is known.
+        let plain = above < known.span
+            && above >= stack_bytes
+            && sys::entry_low() == known.low
             && (*vm).entry_fp == 0
             && (*inner).fiber.is_null()
-            && (*inner).vm.limit().load(Ordering::Relaxed) == limit as u64
-            && has_room(sp, stack_bytes, limit);
+            && (*inner).vm.limit().load(Ordering::Relaxed) == known.limit as u64;
         let mut outer = ptr::null_mut();
         if plain {
             outer = ACTIVE.with(|active| active.replace(vm));
@@ -169,7 +200,7 @@ fn limit_at(sp: usize, low: usize, most: usize) -> usize {
 /// Is there room for the stack arguments and the stub's frame?
 #[inline(always)]
 fn has_room(sp: usize, stack_bytes: usize, limit: usize) -> bool {
-    sp.saturating_sub(stack_bytes + 1024) > limit
+    sp.saturating_sub(stack_bytes + FRAME) > limit
 }
 
 /// Looks at what was asked for before the entry: not every function would see it.
@@ -216,6 +247,9 @@ unsafe fn begin(store: StorePtr, sp: usize, stack_bytes: usize) -> Result<()> {
         }
         if base {
             (*fiber).entered = true;
+        }
+        if (*vm).entry_fp == 0 && fiber.is_null() {
+            inner.plain = Plain::near(sp, low, inner.engine.max_wasm_stack());
         }
         push(store, if base { fiber } else { ptr::null_mut() });
         (*vm).stack_limit = limit as u64;
@@ -331,4 +365,30 @@ pub(crate) unsafe fn raise(inner: &mut super::store::StoreInner, mut error: Erro
     inner.pending = Some(Pending::Error(error));
     // SAFETY: V1.
     unsafe { (*inner.vm.as_ptr()).trap = TRAP_PENDING }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_entry_has_the_limit_and_the_room_of_its_own() {
+        let low = 0x7f00_0000_0000;
+        for most in [0, 5000, 1 << 20, 512 << 20] {
+            for sp in [low + HOST_STACK, low + HOST_STACK + 1500, low + (4 << 20) + 8, low + (8 << 20) - 100]
+            {
+                let plain = Plain::near(sp, low, most);
+                assert_eq!(plain.limit, limit_at(sp, low, most));
+                for other in (sp - 9000..sp + 9000).step_by(4) {
+                    let above = other.wrapping_sub(plain.from);
+                    if above < plain.span {
+                        assert_eq!(limit_at(other, low, most), plain.limit, "{sp:#x} {other:#x} {most}");
+                        assert!(has_room(other, above, plain.limit), "{sp:#x} {other:#x} {most}");
+                    }
+                }
+                let itself = sp.wrapping_sub(plain.from) < plain.span;
+                assert_eq!(itself, has_room(sp, 0, plain.limit), "{sp:#x} {most}");
+            }
+        }
+    }
 }

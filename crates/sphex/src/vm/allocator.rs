@@ -154,6 +154,19 @@ impl Allocator {
         }
     }
 
+    /// Opens the page to which wasm wrote, see [`Pool::open_written`].
+    ///
+    /// # Safety
+    ///
+    /// As [`Pool::open_written`].
+    pub(crate) unsafe fn open_written(&self, address: usize) -> bool {
+        match self {
+            Allocator::OnDemand(_) => false,
+            // SAFETY: the caller's promise.
+            Allocator::Pooling(pool) => unsafe { pool.open_written(address) },
+        }
+    }
+
     /// Gives back what is kept for a module that is gone.
     pub(crate) fn forget(&self, module: u64) {
         match self {

@@ -400,8 +400,7 @@ where
             let f = func.body::<F>();
             let area = image::return_area(image, &signature.placement);
             let mut params = Vec::with_capacity(signature.ty.params.len());
-            for ((place, shape), ty) in signature.params().zip(&signature.ty.params) {
-                let bits = image::read_at(image, image.stack, place, shape);
+            for (bits, ty) in image::params(image, signature).zip(&signature.ty.params) {
                 params.push(Val::from_bits(&mut (*store).inner, *ty, bits));
             }
             let mut results: Vec<Val> = signature.ty.results.iter().map(|ty| Val::default_for(*ty)).collect();

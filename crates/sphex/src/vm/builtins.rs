@@ -3,6 +3,7 @@
 //! Each function gets the vmctx of the running instance. Indices of memories, tables and segments are those of its
 //! module, which was validated; one that is out of range all the same traps, too.
 
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 
 use sphex_artifact::Trap;
@@ -113,11 +114,13 @@ pub(super) unsafe extern "C" fn memory_copy(
         run(vmctx, (), |inner, number| {
             let to = memory_at(inner, number, dst_memory)?;
             let from = memory_at(inner, number, src_memory)?;
-            let (to, from) = (&inner.memories[to].storage, &inner.memories[from].storage);
+            let from = &inner.memories[from].storage;
             let source = range(src, len, from.len(), Trap::MemoryOutOfBounds)?;
-            let target = range(dst, len, to.len(), Trap::MemoryOutOfBounds)?;
+            // SAFETY: in bounds.
+            let source = from.base().add(source.start);
+            let target = target(inner, to, dst, len)?;
             // SAFETY: both ranges are in bounds; `copy` allows them to overlap. V2.
-            std::ptr::copy(from.base().add(source.start), to.base().add(target.start), source.len());
+            std::ptr::copy(source, target.as_mut_ptr(), target.len());
             inner.pay_for_bytes(len)
         })
     }
@@ -128,9 +131,7 @@ pub(super) unsafe extern "C" fn memory_fill(vmctx: Vmctx, memory: u32, dst: u64,
     unsafe {
         run(vmctx, (), |inner, number| {
             let index = memory_at(inner, number, memory)?;
-            let bytes = inner.memories[index].storage.bytes_mut();
-            let target = range(dst, len, bytes.len(), Trap::MemoryOutOfBounds)?;
-            bytes[target].fill(value as u8);
+            target(inner, index, dst, len)?.fill(value as u8);
             inner.pay_for_bytes(len)
         })
     }
@@ -164,10 +165,19 @@ pub(crate) fn init_memory(
     let index = memory_at(inner, number, memory)?;
     let segment = inner.instances[number].data(data);
     let source = range(src, len, segment.len(), Trap::MemoryOutOfBounds)?;
-    let bytes = inner.memories[index].storage.bytes_mut();
-    let target = range(dst, len, bytes.len(), Trap::MemoryOutOfBounds)?;
-    bytes[target].copy_from_slice(&segment[source]);
+    let segment: *const [u8] = &raw const segment[source];
+    let target = target(inner, index, dst, len)?;
+    // SAFETY: the segment is of the module, which the instance keeps, and no part of a memory.
+    target.copy_from_slice(unsafe { &*segment });
     Ok(())
+}
+
+/// Bytes of a memory of the store that are about to be written.
+fn target(inner: &mut StoreInner, memory: usize, at: u64, len: u64) -> Result<&mut [u8], Trap> {
+    let storage = &mut inner.memories[memory].storage;
+    let range = range(at, len, storage.len(), Trap::MemoryOutOfBounds)?;
+    // The system refuses only if the process has as many mappings as it may; there is no trap for that.
+    storage.range_mut(range).and_then(io::Result::ok).ok_or(Trap::MemoryOutOfBounds)
 }
 
 pub(super) unsafe extern "C" fn data_drop(vmctx: Vmctx, data: u32) {

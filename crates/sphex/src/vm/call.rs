@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use sphex_artifact::convention::{Class, Shape};
 use sphex_artifact::types::{FuncType, ValType};
-use sphex_artifact::vmctx::{HostCall, Image, VmHeader};
+use sphex_artifact::vmctx::{HostCall, Image, VmFuncRef, VmHeader};
 
 use super::activation::{enter, raise};
 use super::direct;
@@ -543,8 +543,7 @@ where
             let f = func.body::<F>();
             let area = image::return_area(image, &signature.placement);
             let mut params = Vec::with_capacity(signature.ty.params.len());
-            for ((place, shape), ty) in signature.params().zip(&signature.ty.params) {
-                let bits = image::read_at(image, image.stack, place, shape);
+            for (bits, ty) in image::params(image, signature).zip(&signature.ty.params) {
                 params.push(Val::from_bits(&mut store.inner, *ty, bits));
             }
             let mut results: Vec<Val> = signature.ty.results.iter().map(|ty| Val::default_for(*ty)).collect();
@@ -568,10 +567,11 @@ const TYPED: usize = 17;
 ///
 /// # Safety
 ///
-/// The function at `index` is of type `P -> R`.
+/// The function is of this store, and of type `P -> R`.
+#[inline]
 pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
     store: StorePtr,
-    index: usize,
+    found: Found,
     params: P,
 ) -> Result<R> {
     let mut area = MaybeUninit::<[u128; TYPED]>::uninit();
@@ -592,7 +592,7 @@ pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
         }
         image.stack = area;
         image.stack_bytes = cursor.bytes.next_multiple_of(16) as u64;
-        let funcref = *inner.funcs[index].funcref;
+        let funcref = *found.0;
         match direct::enter::<P, R>(store, funcref, &mut image) {
             Some(entered) => entered?,
             None => enter(store, funcref.code, funcref.vmctx, &mut image)?,
@@ -749,12 +749,30 @@ impl Func {
     }
 }
 
-/// [`typed`] for a function whose type was compared when its `TypedFunc` was made.
+/// A function of a store, found once for many calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found(*const VmFuncRef);
+
+// SAFETY: what it points to is never written; who follows it has the store, which keeps it (V1).
+unsafe impl Send for Found {}
+// SAFETY: as above.
+unsafe impl Sync for Found {}
+
+impl Found {
+    /// The function at an index of the store.
+    pub(crate) fn new(inner: &StoreInner, index: usize) -> Found {
+        Found(inner.funcs[index].funcref)
+    }
+}
+
+/// [`typed`] for a function whose type was compared when its `TypedFunc` was made. The store is that of its handle.
+#[inline]
 pub(crate) fn typed_checked<P: WasmValues, R: WasmValues>(
     store: StorePtr,
-    index: usize,
+    found: Found,
     params: P,
 ) -> Result<R> {
-    // SAFETY: only `Func::typed` makes a `TypedFunc`, after comparing the types; handles never change their function.
-    unsafe { typed(store, index, params) }
+    // SAFETY: only `Func::typed` makes a `TypedFunc`, after comparing the types; its methods have checked the handle, whose
+    // store's number is never used again.
+    unsafe { typed(store, found, params) }
 }

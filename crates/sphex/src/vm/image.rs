@@ -3,6 +3,8 @@
 use sphex_artifact::convention::{Class, HOST, Place, Placement, Shape};
 use sphex_artifact::vmctx::Image;
 
+use crate::engine::Signature;
+
 /// Integer registers of the host's convention.
 pub(crate) const INT_REGISTERS: usize = match HOST {
     Some(convention) => convention.int.len(),
@@ -121,6 +123,19 @@ pub(crate) unsafe fn read_at(image: &Image, area: *const u8, place: Place, shape
             }
         },
     }
+}
+
+/// The bits of a host function's parameters, in order.
+///
+/// # Safety
+///
+/// The image is that of a call of this signature.
+pub(crate) unsafe fn params<'a>(
+    image: &'a Image,
+    signature: &'a Signature,
+) -> impl Iterator<Item = u128> + 'a {
+    // SAFETY: the caller's promise.
+    signature.params().map(|(place, shape)| unsafe { read_at(image, image.stack, place, shape) })
 }
 
 /// Writes a value of up to 128 bits to where a placement says.

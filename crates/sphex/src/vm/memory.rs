@@ -6,6 +6,7 @@
 //! (`slot.rs`) of the engine's allocator, which takes it back when the store ends.
 
 use std::io;
+use std::ops::Range;
 
 use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::vmctx::VmMemory;
@@ -81,10 +82,27 @@ impl LinearMemory {
         unsafe { std::slice::from_raw_parts(self.base(), self.len) }
     }
 
-    /// The bytes, to be changed.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    /// The bytes, to be changed by anyone, the kernel too.
+    pub(crate) fn bytes_mut(&mut self) -> io::Result<&mut [u8]> {
+        self.memory.slot.open_all()?;
         // SAFETY: the first `len` bytes are mapped and writable, and V2 makes us their only user.
-        unsafe { std::slice::from_raw_parts_mut(self.base(), self.len) }
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.base(), self.len) })
+    }
+
+    /// Some of the bytes, to be changed; `None` if they are not all within.
+    pub(crate) fn range_mut(&mut self, range: Range<usize>) -> Option<io::Result<&mut [u8]>> {
+        if range.start > range.end || range.end > self.len {
+            return None;
+        }
+        // SAFETY: as above, of these bytes.
+        let bytes = || unsafe { std::slice::from_raw_parts_mut(self.base().add(range.start), range.len()) };
+        Some(self.memory.slot.open(range.clone()).map(|()| bytes()))
+    }
+
+    /// The first byte, for who may write behind it.
+    pub(crate) fn writable_base(&self) -> io::Result<*mut u8> {
+        self.memory.slot.open_all()?;
+        Ok(self.base())
     }
 
     /// Makes it `len` bytes long, which is no less than it is.

@@ -45,5 +45,6 @@ pub(crate) mod store;
 pub(crate) mod stubs;
 pub(crate) mod sys;
 pub(crate) mod table;
+pub(crate) mod touched;
 pub(crate) mod traps;
 pub(crate) mod walk;

@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use super::free::FreeList;
 use super::slot::{InitialImage, Slot, SlotKey};
 use super::sys::{Mapping, Protection, page_size, room};
+use super::touched::Touched;
 use crate::allocation::{PoolMetrics, Pooling};
 use crate::error::{Error, ErrorKind, Result};
 use sphex_artifact::module::MemoryPlan;
@@ -22,6 +23,8 @@ use sphex_artifact::module::MemoryPlan;
 pub(crate) struct Pool {
     settings: Pooling,
     memories: Mapping,
+    /// What is known of each memory's slot; none if they are too many to be watched.
+    touched: Box<[Touched]>,
     /// Bytes from one memory slot to the next.
     stride: usize,
     free_memories: FreeList<SlotKey>,
@@ -41,6 +44,9 @@ pub(crate) struct Block {
     /// Does it hold the function references of the module that it was taken for?
     pub(crate) warm: bool,
 }
+
+/// More slots are not watched: opening pages here and there makes mappings, of which a process may have 65,530 by default.
+const MOST_WATCHED: u32 = 2000;
 
 fn exhausted(what: &str, setting: &str, total: u32) -> Error {
     let message =
@@ -76,7 +82,11 @@ impl Pool {
             instance_stride.checked_mul(settings.instances as usize),
             Protection::ReadWrite,
         )?;
+        let watched = if settings.memories <= MOST_WATCHED { settings.memories as usize } else { 0 };
+        let first = |index: usize| memories.base().wrapping_add(index * stride);
+        let touched = (0..watched).map(|index| Touched::new(first(index), settings.keep_resident)).collect();
         Ok(Pool {
+            touched,
             free_memories: FreeList::new(settings.memories, settings.warm_memories),
             free_instances: FreeList::new(settings.instances, settings.instances),
             settings: settings.clone(),
@@ -156,10 +166,24 @@ impl Pool {
         let start = index as usize * self.stride;
         // SAFETY: P1; the pool outlives its slots, which the stores of its engine hold.
         let part = unsafe { self.memories.part(start..start + self.stride)? };
-        Ok(match was {
+        let slot = match was {
             Some(key) => Slot::idle(part, key),
             None => Slot::vacant(part),
-        })
+        };
+        // SAFETY: P1; as above.
+        Ok(unsafe { slot.watched_by(self.touched.get(index as usize)) })
+    }
+
+    /// Opens the page of a watched memory to which wasm on this thread wrote; `false` if the address is of no such page.
+    ///
+    /// # Safety
+    ///
+    /// The memory is of the store whose wasm runs on this thread.
+    pub(crate) unsafe fn open_written(&self, address: usize) -> bool {
+        let at = address.checked_sub(self.memories.base() as usize);
+        let slot = at.and_then(|at| self.touched.get(at / self.stride));
+        // SAFETY: the caller's promise.
+        slot.is_some_and(|touched| unsafe { touched.open_written(address) })
     }
 
     /// Takes a memory's slot back, and cleans it.

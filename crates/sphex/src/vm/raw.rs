@@ -185,8 +185,8 @@ where
             let area = image::return_area(image, &signature.placement);
             let count = signature.ty.params.len().max(signature.ty.results.len());
             let mut values: SmallVec<[RawVal; 8]> = SmallVec::from_elem(RawVal::default(), count);
-            for ((place, shape), value) in signature.params().zip(&mut values) {
-                *value = RawVal::new(image::read_at(image, image.stack, place, shape));
+            for (bits, value) in image::params(image, signature).zip(&mut values) {
+                *value = RawVal::new(bits);
             }
             f(Caller::new(store, number), &mut values)?;
             for ((place, shape), value) in signature.results().zip(&values) {

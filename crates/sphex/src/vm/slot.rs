@@ -4,7 +4,8 @@
 //! copy-on-write; the others began as zeros. After a memory is dropped its slot is *cleaned*: every byte is again what it
 //! was when the memory was made. What is small is cleaned by comparing and writing, without the kernel: a page that the
 //! guest has touched once stays, and the next guest's access to it does not fault. What is large asks the kernel which
-//! pages are private copies (`sys::dirty`), writes so many of them, and gives the rest back.
+//! pages are private copies (`sys::dirty`), writes so many of them, and gives the rest back. Of a slot that is watched
+//! (`touched`) only the pages that were ever open are looked at.
 //!
 //! - **S1.** A slot that is not in use is clean for its key: `key.usable` bytes, the image of `key.image` or zeros, and
 //!   every page beyond faults and has no contents.
@@ -14,8 +15,10 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
 
 use super::sys::{Mapping, Protection, dirty, page_size};
+use super::touched::Touched;
 
 /// What an idle slot is ready for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +61,14 @@ pub(crate) struct Slot {
     /// What it was made for; the memory may have grown since.
     key: SlotKey,
     image: Option<Placed>,
+    /// The pool's, which outlives its slots (P1).
+    touched: Option<NonNull<Touched>>,
 }
+
+// SAFETY: a slot is a range of addresses with what is known of it; `touched` is `Sync`.
+unsafe impl Send for Slot {}
+// SAFETY: as above.
+unsafe impl Sync for Slot {}
 
 // SAFETY: the pointer is only followed by `clean`, whose caller promises that the bytes are there.
 unsafe impl Send for Placed {}
@@ -68,12 +78,46 @@ unsafe impl Sync for Placed {}
 impl Slot {
     /// A slot of pages that all fault.
     pub(crate) fn vacant(mapping: Mapping) -> Slot {
-        Slot { mapping, usable: 0, key: SlotKey { image: None, usable: 0 }, image: None }
+        Slot { mapping, usable: 0, key: SlotKey { image: None, usable: 0 }, image: None, touched: None }
     }
 
     /// A slot that is idle, clean for `key` (S1).
     pub(crate) fn idle(mapping: Mapping, key: SlotKey) -> Slot {
-        Slot { mapping, usable: key.usable, key, image: None }
+        Slot { mapping, usable: key.usable, key, image: None, touched: None }
+    }
+
+    /// The same, watched.
+    ///
+    /// # Safety
+    ///
+    /// `touched` is what is known of this slot, and lives longer.
+    pub(crate) unsafe fn watched_by(self, touched: Option<&Touched>) -> Slot {
+        Slot { touched: touched.map(NonNull::from), ..self }
+    }
+
+    fn touched(&self) -> Option<&Touched> {
+        // SAFETY: it lives longer, `watched_by` was promised.
+        self.touched.map(|touched| unsafe { touched.as_ref() })
+    }
+
+    /// Sees to it that these bytes can be written.
+    #[inline]
+    pub(crate) fn open(&self, bytes: Range<usize>) -> io::Result<()> {
+        match self.touched() {
+            // SAFETY: ours, and mapped as far as `prepare` said.
+            Some(touched) => unsafe { touched.open(bytes) },
+            None => Ok(()),
+        }
+    }
+
+    /// Sees to it that all bytes can be written, by the kernel too.
+    #[inline]
+    pub(crate) fn open_all(&self) -> io::Result<()> {
+        match self.touched() {
+            // SAFETY: as above.
+            Some(touched) => unsafe { touched.open_all() },
+            None => Ok(()),
+        }
     }
 
     /// Bytes of address space.
@@ -108,13 +152,17 @@ impl Slot {
     pub(crate) fn prepare(&mut self, key: SlotKey, image: Option<InitialImage<'_>>) -> io::Result<()> {
         let placed = image.as_ref().map(|image| self.place(image, key.usable)).transpose()?;
         if self.key != key {
-            if self.key.image.is_some() || key.image.is_some() {
+            if self.key.image.is_some() || key.image.is_some() || self.touched.is_some() {
                 self.vacate()?;
             }
-            self.resize(key.usable)?;
+            let protection = if self.touched.is_some() { Protection::Read } else { Protection::ReadWrite };
+            self.resize(key.usable, protection)?;
             if let (Some(image), Some(placed)) = (image, placed) {
                 let range = placed.start..placed.start + placed.len;
-                self.mapping.map_file(range, image.fd, image.offset)?;
+                self.mapping.map_file(range, image.fd, image.offset, protection)?;
+            }
+            if let Some(touched) = self.touched() {
+                touched.watch(key.usable);
             }
             self.key = key;
         }
@@ -131,9 +179,10 @@ impl Slot {
         Ok(Placed { start: image.start, len, bytes: image.bytes.as_ptr() })
     }
 
-    fn resize(&mut self, usable: usize) -> io::Result<()> {
+    fn resize(&mut self, usable: usize, protection: Protection) -> io::Result<()> {
         if usable > self.usable {
-            self.extend(usable)?;
+            self.mapping.protect(self.usable..usable, protection)?;
+            self.usable = usable;
         } else if usable < self.usable {
             // Clean (S1), but what was written and zeroed still takes room.
             self.mapping.vacate(usable..self.usable)?;
@@ -151,6 +200,9 @@ impl Slot {
 
     /// Gives all contents back: every page faults.
     pub(crate) fn vacate(&mut self) -> io::Result<()> {
+        if let Some(touched) = self.touched() {
+            touched.watch(0);
+        }
         self.mapping.vacate(0..self.usable)?;
         self.usable = 0;
         self.key = SlotKey { image: None, usable: 0 };
@@ -172,9 +224,17 @@ impl Slot {
             self.usable = usable;
         }
         let keep = keep.next_multiple_of(page_size()).min(usable);
+        let watched = self.touched().filter(|touched| touched.watched() > 0);
         // SAFETY: the caller's promises; all ranges are within the usable bytes.
         let resident = unsafe {
-            if usable <= keep {
+            if let Some(touched) = watched {
+                // T1: nothing else was written.
+                let ranges = touched.ranges().map(|range| range.start..range.end.min(usable));
+                ranges
+                    .inspect(|range| self.restore(range.clone(), Restore::WhatDiffers))
+                    .map(|r| r.len())
+                    .sum()
+            } else if usable <= keep {
                 self.restore(0..usable, Restore::WhatDiffers);
                 usable
             } else {

@@ -12,7 +12,7 @@ use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::types::{GlobalType, MemoryType, TableType, ValType};
 use sphex_artifact::vmctx::{FUNCREF_HOST, HOST_MAGIC, VmFuncRef, VmGlobal, VmHeader, VmHostFunc};
 
-use super::activation::{Saved, Words};
+use super::activation::{Plain, Saved, Words};
 use super::call::HostFunc;
 use super::fiber::Control;
 use super::heap::Heap;
@@ -138,6 +138,7 @@ pub struct StoreInner {
     /// What entries found that are not plain: those within others, and those on a fiber.
     pub(crate) activations: Vec<Saved>,
     pub(crate) pending: Option<Pending>,
+    pub(crate) plain: Plain,
     /// The fiber that the innermost entry may suspend; null where suspension is off.
     pub(crate) fiber: *mut Control,
 }
@@ -194,6 +195,7 @@ impl StoreInner {
             data_offset: 0,
             activations: Vec::new(),
             pending: None,
+            plain: Plain::default(),
             fiber: ptr::null_mut(),
         }
     }

@@ -55,6 +55,11 @@ fn decide(context: Context) -> Option<Resume> {
         let offset = u32::try_from(context.pc - code.text().start).ok()?;
         code.view()?.trap_at(offset)
     })?;
+    // SAFETY: wasm of this store was running, on this thread, and wrote to a memory of its own.
+    if trap.code == Trap::MemoryOutOfBounds.code() && unsafe { open_written(vm, context.address) } {
+        // Once more.
+        return Some(Resume { pc: context.pc, sp: context.sp, arguments: None });
+    }
     let return_pc = match trap.frame {
         FrameState::Frame => 0,
         // SAFETY: the record says that the return address is there.
@@ -77,6 +82,16 @@ fn decide(context: Context) -> Option<Resume> {
         sp: (context.sp - RED_ZONE) & !15,
         arguments: Some([vm as usize, context.pc, context.fp, return_pc, usize::from(trap.code)]),
     })
+}
+
+/// Opens the page of a pool's slot to which wasm wrote; `false` if that is not why it faulted.
+///
+/// # Safety
+///
+/// Wasm of this store was running on this thread.
+unsafe fn open_written(vm: *mut VmStore, address: usize) -> bool {
+    // SAFETY: the entry into wasm noted the store's address; the engine does not change.
+    unsafe { (*(*vm).host.cast::<StoreInner>()).engine.allocator().open_written(address) }
 }
 
 /// Notes a trap. Called by the `fault` stub.

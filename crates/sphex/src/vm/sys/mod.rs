@@ -4,7 +4,7 @@
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::{
-    Mapping, Protection, block_signals, entry_low, page_size, prepare_entries, swap_stack_low,
+    Mapping, Protection, block_signals, entry_low, make_writable, page_size, prepare_entries, swap_stack_low,
     thread_has_signal_stack,
 };
 

@@ -155,12 +155,13 @@ impl Mapping {
         Ok(())
     }
 
-    /// Replaces the pages of `range` by those of a file from `offset`, copy-on-write and writable.
+    /// Replaces the pages of `range` by those of a file from `offset`, copy-on-write.
     pub(crate) fn map_file(
         &mut self,
         range: Range<usize>,
         fd: BorrowedFd<'_>,
         offset: u64,
+        protection: Protection,
     ) -> io::Result<()> {
         self.check(&range)?;
         if range.is_empty() {
@@ -171,7 +172,7 @@ impl Mapping {
             rustix::mm::mmap(
                 self.base().add(range.start).cast(),
                 range.len(),
-                Protection::ReadWrite.map(),
+                protection.map(),
                 MapFlags::PRIVATE | MapFlags::FIXED,
                 fd,
                 offset,
@@ -235,6 +236,18 @@ impl Drop for Mapping {
     }
 }
 
+/// Makes pages writable, which are given by the bytes from `base` on that they hold. A signal handler may do so.
+///
+/// # Safety
+///
+/// The pages are mapped, and the caller's.
+pub(crate) unsafe fn make_writable(base: usize, bytes: Range<usize>) -> io::Result<()> {
+    let start = ptr::with_exposed_provenance_mut(base + bytes.start);
+    // SAFETY: the caller's promise; no one relies on a page of a memory that cannot be written.
+    unsafe { rustix::mm::mprotect(start, bytes.len(), Protection::ReadWrite.mprotect())? };
+    Ok(())
+}
+
 fn round_up(len: usize) -> io::Result<usize> {
     len.checked_next_multiple_of(page_size()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
@@ -267,7 +280,10 @@ fn stack_low() -> io::Result<usize> {
     if known != 0 {
         return Ok(known);
     }
-    let low = query_stack_low().or_else(|error| first_thread_low().ok_or(error))?;
+    let low = match first_thread_low(false) {
+        Some(low) => low,
+        None => query_stack_low().or_else(|error| first_thread_low(true).ok_or(error))?,
+    };
     STACK_LOW.with(|cell| cell.set(low));
     Ok(low)
 }
@@ -301,11 +317,12 @@ fn query_stack_low() -> io::Result<usize> {
     Ok(low as usize + guard)
 }
 
-/// The same of the process's first thread, whose stack glibc looks up in `/proc/self/maps`: a process that has no descriptor
-/// left, or no `/proc`, finds it here. The kernel puts the program's name at the top; below that the stack may grow to its
-/// limit. What the limit was raised to since the start may be taken by mappings, so that much of it is not believed.
+/// The same of the process's first thread, whose stack glibc looks up in `/proc/self/maps`, which takes a tenth of the start
+/// of the command, and a descriptor. The kernel puts the program's name at the top; below that the stack may grow to its
+/// limit. What the limit was raised to since the start may be taken by mappings, so that no more than `MOST` is believed (the
+/// kernel keeps 128 MiB free in any case): `None` if it is more, unless that `will_do`, where glibc finds nothing.
 #[cfg(target_os = "linux")]
-fn first_thread_low() -> Option<usize> {
+fn first_thread_low(will_do: bool) -> Option<usize> {
     const MOST: u64 = 8 << 20;
     if rustix::thread::gettid() != rustix::process::getpid() {
         return None;
@@ -314,13 +331,16 @@ fn first_thread_low() -> Option<usize> {
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
     let top = name.checked_next_multiple_of(page_size())?;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    if !will_do && limit.is_none_or(|limit| limit > MOST) {
+        return None;
+    }
     let low = top.checked_sub(limit.unwrap_or(MOST).min(MOST) as usize)?;
     let here = 0u8;
     (low..top).contains(&(&raw const here).addr()).then_some(low)
 }
 
 #[cfg(target_os = "macos")]
-fn first_thread_low() -> Option<usize> {
+fn first_thread_low(_: bool) -> Option<usize> {
     None
 }
 
