@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Sphex beside its peers: run time, compile time, artifact size, peak memory, start. Prints Markdown.
+"""Sphex beside its peers: run time, compile time, artifact size, peak memory, start, embedding, input and output. Prints
+Markdown: every figure of README.md beside this file.
 
-usage: bench.py [--rounds N] [--only a,b] [--engines sphex,wasmtime,...] [--sphex PATH] [--what run,compile,start]
+usage: bench.py [--rounds N] [--only a,b] [--engines sphex,wasmtime,...] [--sphex PATH] [--what run,compile,start,costs,embed,io]
 
 V8 writes the CPU seconds of the program alone (BENCH_TIMEFILE of node-wasi.mjs); the others are whole processes.
 Programs are those of ../shared/bench/open (BENCH_OPEN overrides). Every figure is a median of rounds in which the engines
@@ -33,7 +34,7 @@ def parse():
     p.add_argument("--only", default="")
     p.add_argument("--engines", default="sphex,wasmtime,winch,v8,native")
     p.add_argument("--sphex", default=os.path.join(ROOT, "target/release/sphex"))
-    p.add_argument("--what", default="run,compile,start")
+    p.add_argument("--what", default="run,compile,start,costs,embed,io")
     p.add_argument("--base", default="wasmtime")
     return p.parse_args()
 
@@ -131,7 +132,7 @@ def main():
 
     rounds = options.rounds
     options.rounds = rounds if "compile" in what else 1
-    built = interleave(options, compilers, names, build)
+    built = interleave(options, compilers, names, build) if {"run", "compile"} & set(what) else {}
     options.rounds = rounds
     if "compile" in what:
         table("Compile, one thread: CPU seconds (ratio)", ["program"] + compilers,
@@ -170,40 +171,93 @@ def main():
             print(f"\nnot counted: {e} {n}: exit {code} or wrong output")
     if "start" in what:
         start(options, [e for e in engines if e in ("sphex", "wasmtime", "wasmi")], scratch)
+    if "costs" in what:
+        costs(options, folders, scratch)
+    if "embed" in what:
+        linked_in("Embedding: nanoseconds", "embed", rounds)
+    if "io" in what:
+        linked_in("Reading and writing through WASI", "io", rounds)
     shutil.rmtree(scratch)
 
 
+# What `costs` runs: short, because the least of many runs is what counts.
+SHORT = {"bzip2": "1", "cmark": "6", "zstd": "1", "box2d": "200", "polyk": "150 2", "sqlite": "--memdb --size 5"}
+# name: options to compile with, options to run with
+KINDS = {"neither": (["-C", "interruption=n"], ["-C", "interruption=n"]), "interruption": ([], []),
+         "fuel": (["-C", "interruption=n", "-W", "fuel=1"], ["-C", "interruption=n", "-W", f"fuel={1 << 62}"])}
+
+
+def costs(options, folders, scratch):
+    """What a program pays for being stopped: by epochs, deadlines and signals (one check for all), and by fuel."""
+    sphex = os.path.abspath(options.sphex)
+    names = [n for n in SHORT if n in folders]
+    least = {}
+    for n in names:
+        for kind, (to_compile, _) in KINDS.items():
+            out = os.path.join(scratch, f"cost-{n}-{kind}")
+            subprocess.run([sphex, "compile", *to_compile, f"{folders[n]}/{n}.wasm", "-o", out], check=True)
+
+    def act(kind, n):
+        artifact = os.path.join(scratch, f"cost-{n}-{kind}")
+        run = [sphex, "run", "--allow-precompiled", "--dir", ".", *KINDS[kind][1], artifact, *SHORT[n].split()]
+        code, _, _, used, _ = measure(run, folders[n])
+        if not code:
+            least[kind, n] = min(used, least.get((kind, n), used))
+        return None if code else used
+
+    rounds, options.rounds = options.rounds, max(options.rounds, 15)
+    interleave(options, list(KINDS), names, act)
+    options.rounds = rounds
+    options.base, base = "neither", options.base
+    table("Cost of being stopped: least CPU seconds (ratio)", ["program"] + list(KINDS),
+          ratios(options, list(KINDS), names, least, "s"))
+    options.base = base
+
+
+def linked_in(title, program, rounds):
+    """A program of this workspace, which links the peers in and prints a table of its own."""
+    run = ["cargo", "run", "--quiet", "--release", "--manifest-path", os.path.join(HERE, "Cargo.toml"), "--bin", program]
+    print(f"\n### {title}\n", flush=True)
+    subprocess.run(run + ["--", str(rounds)], check=True)
+
+
 def start(options, engines, scratch):
-    """Whole process of the example program with --top 0: from an artifact, and from .wasm."""
-    wasm = os.path.join(ROOT, "examples/wordcount.wasm")
-    text = os.path.join(ROOT, "examples/wordcount/main.rs")
+    """Whole process of a hello (hello.rs, by rustc -O -C strip=symbols for wasm32-wasip1): from an artifact, from .wasm."""
+    wasm = os.path.join(HERE, "hello.wasm")
     rows = []
     commands = {}
     sphex = os.path.abspath(options.sphex)
     for e in engines:
         out = os.path.join(scratch, f"start-{e}")
         if e == "wasmi":
-            commands[e, "wasm"] = ["wasmi", "--dir", "/", wasm, "--top", "0", text]
+            commands[e, "wasm"] = ["wasmi", wasm]
             continue
         tool = [sphex] if e == "sphex" else ["wasmtime"]
         subprocess.run(tool + ["compile", wasm, "-o", out], check=False)
-        commands[e, "artifact"] = tool + ["run", "--allow-precompiled", "--dir", "/", out, "--top", "0", text]
-        commands[e, "wasm"] = tool + ["run", "-C", "cache=n", "--dir", "/", wasm, "--top", "0", text]
+        commands[e, "artifact"] = tool + ["run", "--allow-precompiled", out]
+        commands[e, "wasm"] = tool + ["run", "-C", "cache=n", wasm]
         if e == "sphex":
             os.environ["XDG_CACHE_HOME"] = os.path.join(scratch, "cache")
-            commands[e, "cache"] = tool + ["run", "--dir", "/", wasm, "--top", "0", text]
+            commands[e, "cache"] = tool + ["run", wasm]
+    commands["nothing", "a program that does nothing"] = [shutil.which("true") or "true"]
     options.rounds, rounds = 40, options.rounds
-    medians = interleave(options, list(commands), ["hello"], lambda key, _: timed(commands[key]))
+    took, least = {}, {}
+
+    def act(key, _):
+        code, _, wall, used, _ = measure(commands[key], ROOT)
+        if code:
+            return None
+        least[key] = min(wall, least.get(key, wall))
+        took.setdefault(key, []).append(used)
+        return wall
+
+    medians = interleave(options, list(commands), ["hello"], act)
     options.rounds = rounds
     for key in commands:
         m = medians.get((key, "hello"))
-        rows.append([f"{key[0]} from {key[1]}", f"{m * 1000:.2f}" if m else "fails"])
-    table("Start of examples/wordcount.wasm, whole process", ["engine", "ms wall"], rows)
-
-
-def timed(command):
-    code, _, wall, _, _ = measure(command, ROOT)
-    return None if code else wall
+        figures = [f"{x * 1000:.2f}" for x in (least[key], m, statistics.mean(took[key]))] if m else ["fails"] * 3
+        rows.append([f"{key[0]} from {key[1]}"] + figures)
+    table("Start of hello.wasm, whole process", ["engine", "ms wall, least", "median", "ms CPU, mean"], rows)
 
 
 def cpu():

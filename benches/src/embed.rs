@@ -2,6 +2,7 @@
 //!
 //! Engines take turns within a round; a figure is the median of the rounds. `embed [ROUNDS [ENGINE]]` prints a
 //! Markdown table of nanoseconds of CPU time. Loading is from precompiled code where an engine has such, else from the module's bytes.
+//! `embed repeat WHAT COUNT` does one thing so often and measures nothing: `count.py` runs it under callgrind.
 
 use std::hint::black_box;
 
@@ -86,6 +87,7 @@ fn sphex_instances(wasm: &[u8], allocation: sphex::Allocation) -> [f64; 2] {
 }
 
 /// As `sphex_instances`, for the peer.
+#[cfg(feature = "peers")]
 fn wasmtime_instances(wasm: &[u8], strategy: wasmtime::InstanceAllocationStrategy) -> [f64; 2] {
     use wasmtime::{Config, Engine, Linker, Module, Store};
     let mut config = Config::new();
@@ -142,6 +144,7 @@ fn sphex(wasm: &[u8]) -> Times {
     [loading, instantiating, uncached, pooled, two, entering, untyped, leaving]
 }
 
+#[cfg(feature = "peers")]
 fn wasmtime(wasm: &[u8]) -> Times {
     use wasmtime::{Engine, Linker, Module, Store, Val};
     let engine = Engine::default();
@@ -179,6 +182,7 @@ fn wasmtime(wasm: &[u8]) -> Times {
     [loading, instantiating, instantiating, pooled, two, entering, untyped, leaving]
 }
 
+#[cfg(feature = "peers")]
 fn wasmi(wasm: &[u8]) -> Times {
     use wasmi::{Engine, Linker, Module, Store, Val};
     let engine = Engine::default();
@@ -208,13 +212,61 @@ fn wasmi(wasm: &[u8]) -> Times {
     [loading, instantiating, instantiating, f64::NAN, f64::NAN, entering, untyped, leaving]
 }
 
+/// What `repeat` can do.
+const REPEATED: [&str; 5] = ["instantiate", "instantiate-pooled", "typed", "untyped", "host"];
+
+/// Does one thing of Sphex's `count` times.
+fn repeat(wasm: &[u8], what: &str, count: u32) {
+    use sphex::{Allocation, Config, Engine, Linker, Module, Pooling, Store, Val};
+    let mut config = Config::new();
+    // Valgrind's processor has not all that this one has.
+    config.compile.target = Some("x86_64-linux".to_owned());
+    if what == "instantiate-pooled" {
+        config.host.allocation = Allocation::Pooling(Pooling { instances: 8, memories: 8, ..Pooling::default() });
+    }
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, wasm).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |x: i32| x.wrapping_add(3)).unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    if what.starts_with("instantiate") {
+        for _ in 0..count {
+            let mut store = Store::new(&engine, ());
+            black_box(pre.instantiate(&mut store).unwrap());
+        }
+        return;
+    }
+    let mut store = Store::new(&engine, ());
+    let instance = pre.instantiate(&mut store).unwrap();
+    let name = if what == "host" { "loop" } else { "nop" };
+    let func = instance.get_func(&mut store, name).unwrap();
+    let typed = func.typed::<i32, i32>(&store).unwrap();
+    let mut results = [Val::I32(0)];
+    match what {
+        "typed" => (0..count).for_each(|_| drop(black_box(typed.call(&mut store, 1).unwrap()))),
+        "untyped" => {
+            (0..count).for_each(|_| func.call(&mut store, &[Val::I32(1)], &mut results).unwrap());
+        }
+        "host" => drop(black_box(typed.call(&mut store, count as i32).unwrap())),
+        _ => panic!("expected one of {REPEATED:?}, found {what}"),
+    }
+}
+
 type Engine = (&'static str, fn(&[u8]) -> Times);
 
 fn main() {
-    let rounds: usize = std::env::args().nth(1).map_or(9, |n| n.parse().expect("ROUNDS is a number"));
     let wasm = wat::parse_str(MODULE).expect("the module is valid");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [how, what, count] = &arguments[..]
+        && how == "repeat"
+    {
+        return repeat(&wasm, what, count.parse().expect("COUNT is a number"));
+    }
+    let rounds: usize = arguments.first().map_or(9, |n| n.parse().expect("ROUNDS is a number"));
     let only = std::env::args().nth(2);
-    let mut engines: Vec<Engine> = vec![("sphex", sphex), ("wasmtime", wasmtime), ("wasmi", wasmi)];
+    let mut engines: Vec<Engine> = vec![("sphex", sphex)];
+    #[cfg(feature = "peers")]
+    engines.extend::<[Engine; 2]>([("wasmtime", wasmtime), ("wasmi", wasmi)]);
     engines.retain(|(name, _)| only.as_deref().is_none_or(|only| only == *name));
     let mut times: Vec<[Vec<f64>; COLUMNS.len()]> = engines.iter().map(|_| Default::default()).collect();
     for _ in 0..rounds {
