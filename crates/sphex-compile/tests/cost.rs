@@ -3,8 +3,8 @@
 use sphex_codegen::pipeline::{Context, compile};
 use sphex_compile::{Settings, translate_module};
 use wasm_encoder::{
-    BlockType, CodeSection, Function, FunctionSection, InstructionSink, MemorySection, MemoryType, Module,
-    TypeSection, ValType,
+    BlockType, CodeSection, Function, FunctionSection, InstructionSink, MemArg, MemArgTarget, MemorySection,
+    MemoryType, Module, TypeSection, ValType,
 };
 
 /// A module of one function with these locals.
@@ -110,6 +110,31 @@ fn many_locals_and_branches() {
                 f.local_get(local).br_if(0);
             }
             f.end().local_get(n - 1);
+        })
+    });
+}
+
+/// Values made first and used last, with blocks between: all of them are live into all of these.
+#[test]
+fn values_across_many_blocks() {
+    check("values across blocks", 8000, false, |n| {
+        module(1, 1, 0, |sink| {
+            let at = |offset: u32| MemArg {
+                offset: u64::from(offset),
+                align: 2,
+                target: MemArgTarget::Memory(0),
+                ordering: None,
+            };
+            for k in 0..n {
+                sink.local_get(0).i32_load(at(4 * k));
+            }
+            for k in 0..n {
+                sink.local_get(0).if_(BlockType::Empty);
+                sink.local_get(0).local_get(0).i32_store(at(4 * k)).end();
+            }
+            for _ in 1..n {
+                sink.i32_xor();
+            }
         })
     });
 }
