@@ -617,11 +617,15 @@ impl<'a> Emitter<'a> {
         let (value, base, entry) = (self.reg(index, 0), self.reg(index, 1), self.reg(index, 2));
         let default = self.func.jump_tables[inst.payload as usize].len() as i64 - 1;
         let label = self.buffer.label();
-        self.row(op::MOV_RI, Variant::S32, &[entry.into(), Operand::Imm(default)]);
-        self.row(op::CMP_RM, Variant::S32, &[value.into(), entry.into()]);
-        self.row(op::CMOVCC, Variant::S32.with_cond(Cond::B), &[entry.into(), value.into()]);
+        // Where no index is beyond the table, its register is as wide as an address.
+        let index = if inst.variant() == Variant::S64 { value } else { entry };
+        if index == entry {
+            self.row(op::MOV_RI, Variant::S32, &[entry.into(), Operand::Imm(default)]);
+            self.row(op::CMP_RM, Variant::S32, &[value.into(), entry.into()]);
+            self.row(op::CMOVCC, Variant::S32.with_cond(Cond::B), &[entry.into(), value.into()]);
+        }
         self.row(op::LEA, Variant::S64, &[base.into(), Mem::Label(label, 0).into()]);
-        self.row(op::MOVSXD, Variant::NONE, &[entry.into(), Mem::indexed(base, entry, 2, 0).into()]);
+        self.row(op::MOVSXD, Variant::NONE, &[entry.into(), Mem::indexed(base, index, 2, 0).into()]);
         self.row(op::ADD_RM, Variant::S64, &[base.into(), entry.into()]);
         self.row(op::JMP_RM, Variant::NONE, &[base.into()]);
         self.tables.push((label, Place { block, turn: self.turn }, inst.payload));

@@ -18,6 +18,9 @@ use sphex_asm::x64::operand::gpr;
 use sphex_asm::x64::{Cond, Variant, op};
 use sphex_ir::{Extension, IntCC, Opcode, Type, Value};
 
+/// A table that is padded becomes at most so many times longer.
+const PADDED: usize = 32;
+
 impl Lower<'_> {
     pub(super) fn lower_terminator(
         &mut self,
@@ -146,7 +149,9 @@ impl Lower<'_> {
             })
         };
         let mut table: Vec<u32> = targets[1..].iter().map(|&target| number(target)).collect();
-        table.push(number(targets[0]));
+        let default = number(targets[0]);
+        let clamped = !self.pad(index, default, &mut table);
+        table.push(default);
         if let Some((cond, bound, [then, other])) = two_way(&table) {
             let (then, other) = (successors[then as usize], successors[other as usize]);
             let index = self.value(index);
@@ -154,18 +159,29 @@ impl Lower<'_> {
             self.machine().jump_if(cond, then, other);
             return;
         }
-        let index = self.value(index);
+        let index = if clamped { self.value(index) } else { self.zext(index) };
         let (base, entry) = (self.gpr(), self.gpr());
         for &target in &successors {
             self.machine().successor(target, &[]);
         }
         let payload = self.machine().jump_tables.len() as u32;
         self.machine().jump_tables.push(table);
+        let variant = if clamped { Variant::NONE } else { Variant::S64 };
         self.machine()
-            .pseudo(Pseudo::JumpTable, Variant::NONE, payload)
+            .pseudo(Pseudo::JumpTable, variant, payload)
             .read(index)
             .write_early(base)
             .write_early(entry);
+    }
+
+    /// Makes a table so long that no index is beyond it, if that is not long; says whether it is.
+    fn pad(&self, index: Value, default: u32, table: &mut Vec<u32>) -> bool {
+        let most = self.largest(index);
+        if most > 0xff || most as usize >= PADDED * (table.len() + 1) {
+            return false;
+        }
+        table.resize(table.len().max(most as usize + 1), default);
+        true
     }
 
     fn lower_return(&mut self, inst: Value) -> Result<(), CodegenError> {

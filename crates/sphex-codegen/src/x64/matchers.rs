@@ -383,6 +383,15 @@ impl Lower<'_> {
     fn amode_sum(&mut self, x: Value, y: Value, disp: i32) -> Amode {
         let ty = self.ty(x);
         let (x, y) = (self.strip(x), self.strip(y));
+        if ty == I64 {
+            for (base, index) in [(x, y), (y, x)] {
+                if let Some((index, shift, more)) = self.unwrapped(index)
+                    && let Some(disp) = disp.checked_add(more)
+                {
+                    return self.amode_base(base, Some((index, shift)), disp);
+                }
+            }
+        }
         match (self.scaled(x, ty), self.scaled(y, ty)) {
             (_, Some((index, shift))) => self.amode_base(x, Some((index, shift)), disp),
             (Some((index, shift)), None) => self.amode_base(y, Some((index, shift)), disp),

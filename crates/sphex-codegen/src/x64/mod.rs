@@ -23,6 +23,7 @@ mod integer;
 mod matchers;
 mod memory;
 mod overflow;
+mod range;
 mod round;
 pub mod sequence;
 mod vector;
