@@ -97,6 +97,11 @@ fn a_start_asks_for_little() {
     assert_eq!(more(libc::SYS_mmap), 4, "{hello:?}");
     // Two signal stacks, the loader's and ours.
     assert!(more(libc::SYS_munmap) <= 1, "{hello:?}");
-    let (before, now) = (nothing.values().sum::<usize>(), hello.values().sum::<usize>());
-    assert!(now <= before + 34, "{now} system calls, {before} of them to do nothing: {hello:?}");
+    // Each further call is one that somebody added: to be taken away, or to be counted here with its reason. How often
+    // the heap grows is the allocator's affair.
+    let all = |calls: &Calls| {
+        calls.iter().filter(|&(&call, _)| call != libc::SYS_brk).map(|(_, n)| n).sum::<usize>()
+    };
+    let (before, now) = (all(&nothing), all(&hello));
+    assert!(now <= before + 29, "{now} system calls, {before} of them to do nothing: {hello:?}");
 }
