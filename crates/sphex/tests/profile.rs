@@ -4,9 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use object::read::{Object, ObjectSymbol};
 use sphex::jit::{Jit, Settings, parse};
-use sphex::{Config, Engine, Module, Profiler};
+use sphex::{Config, Engine, Linker, Module, Profiler, Store};
+
+/// One test at a time: they look at what the process has.
+static TURN: Mutex<()> = Mutex::new(());
 
 const WAT: &str = r#"(module
     (func $add (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
@@ -28,6 +33,7 @@ fn jit(profiler: Profiler) -> Jit {
 
 #[test]
 fn the_map_names_functions() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let first = load(Profiler::PerfMap, WAT.as_bytes());
     let second = load(Profiler::PerfMap, b"(module (func $_ZN3foo3barEv))");
     let jit = jit(Profiler::PerfMap);
@@ -54,6 +60,66 @@ fn the_map_names_functions() {
     let start = format!("{:x}-", first.text_range().start);
     let line = maps.lines().find(|line| line.starts_with(&start)).unwrap();
     assert!(line.contains("r-xp") && line.ends_with(" 0 "), "{line:?}");
+}
+
+/// What lies between wasm and the host is no generated code, which would want lines in the map: it is functions of this
+/// program, whose symbols perf reads, and nothing executable is made but modules.
+#[test]
+fn stubs_are_symbols_of_the_program() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = fs::read("/proc/self/exe").unwrap();
+    let file = object::File::parse(&*file).unwrap();
+    let symbols: Vec<(String, object::SymbolKind, u64)> = file
+        .symbols()
+        .filter_map(|symbol| Some((symbol.name().ok()?, symbol.kind(), symbol.size())))
+        .map(|(name, kind, size)| (format!("{:#}", rustc_demangle::demangle(name)), kind, size))
+        .collect();
+    let machine = if cfg!(target_arch = "x86_64") { "x64" } else { "aarch64" };
+    let direct = ["stubs::x64::enter_registers", "stubs::x64::exit_registers"].map(str::to_owned);
+    let both = ["enter", "exit", "unwind", "fault", "pause", "builtin::memory_grow", "builtin::limit_hit"];
+    let both = both.iter().map(|name| format!("stubs::{machine}::{name}"));
+    let fiber = [format!("fiber::{machine}::base")];
+    for name in both.chain(fiber).chain(direct.into_iter().filter(|_| cfg!(target_arch = "x86_64"))) {
+        let known = symbols.iter().any(|(symbol, kind, size)| {
+            symbol.ends_with(&format!("sphex::vm::{name}")) && *kind == object::SymbolKind::Text && *size > 0
+        });
+        assert!(known, "perf would not know {name}");
+    }
+
+    let engine = Engine::default();
+    let module = Module::new(
+        &engine,
+        r#"(module (import "h" "f" (func)) (import "h" "g" (func (param f32 i64 i64 i64 i64 i64 i64 i64)))
+            (memory 0) (func (export "f") call 0 (drop (memory.grow (i32.const 1)))
+                f32.const 0 i64.const 1 i64.const 2 i64.const 3 i64.const 4 i64.const 5 i64.const 6 i64.const 7 call 1))"#,
+    )
+    .unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("h", "f", || ()).unwrap();
+    linker.func_wrap("h", "g", |_: f32, _: i64, _: i64, _: i64, _: i64, _: i64, _: i64, _: i64| ()).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+    f.call(&mut store, ()).unwrap();
+    let mut call = std::pin::pin!(f.call_async(&mut store, ()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(call.as_mut().poll(&mut context).is_ready());
+    // What is executable: files (the program, libraries, the other test's dump), the kernel's page, this module's text.
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut texts = 0;
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|modes| modes.contains('x'))) {
+        let (range, path) = (line.split(' ').next().unwrap(), line.split(' ').next_back().unwrap());
+        let line_is_file = line.contains(" /") && !line.contains("/memfd:");
+        if line_is_file || matches!(path, "[vdso]" | "[vsyscall]") {
+            continue;
+        }
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16).unwrap());
+        let text = module.text_range();
+        assert!(start <= text.start && text.end <= end && text.start - start < 4096, "{line}\n{maps}");
+        texts += 1;
+    }
+    assert_eq!(texts, 1, "{maps}");
 }
 
 /// Takes fields off the front of bytes.
@@ -84,6 +150,7 @@ impl<'a> Reader<'a> {
 
 #[test]
 fn the_dump_holds_code_and_lines() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = std::env::temp_dir().join(format!("sphex-profile-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cli");

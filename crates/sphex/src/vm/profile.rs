@@ -2,8 +2,8 @@
 //!
 //! Needs: mapped code. Gives: `/tmp/perf-PID.map`, with a line a function; or `jit-PID.dump` in the current folder, with a
 //! record a function that holds its code, and where the module has debug information the source line of each place, for
-//! `perf inject --jit`. Both are written when code is loaded. The stubs need no entry: they are functions of this
-//! program, with symbols like any other.
+//! `perf inject --jit`. Both are written when code is loaded. The stubs need no entry: nothing but modules
+//! is generated, and stubs are functions of this program, whose symbols perf reads (unless somebody strips them).
 //!
 //! - perf reads the map only for memory without a file behind it: the text is copied there first.
 //! - The dump's first page is mapped executable once: perf records that mapping, and finds the dump by it. Times in it are
