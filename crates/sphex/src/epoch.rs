@@ -62,6 +62,9 @@ impl<T: fmt::Debug> fmt::Debug for EpochContext<'_, T> {
 /// A callback that finds its context's data at an address: that of [`StoreInner::data`].
 pub(crate) type Callback = dyn FnMut(*mut u8, &Engine) -> Result<UpdateDeadline> + Send + Sync;
 
+/// A callback for while a host function waits, which has its hands on the store's data.
+pub(crate) type WaitCallback = dyn FnMut(&Engine) -> Result<UpdateDeadline> + Send + Sync;
+
 /// What happens at the epoch deadline.
 pub(crate) enum EpochAction {
     /// A trap.
@@ -77,11 +80,13 @@ pub(crate) struct Deadlines {
     epoch: Option<u64>,
     time: Option<Instant>,
     action: EpochAction,
+    /// What decides in the place of the action's callback while that cannot run.
+    waiting: Option<Box<WaitCallback>>,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Deadlines { epoch: None, time: None, action: EpochAction::Trap }
+        Deadlines { epoch: None, time: None, action: EpochAction::Trap, waiting: None }
     }
 }
 
@@ -134,15 +139,70 @@ impl<T> Store<T> {
 
     /// At the epoch deadline a callback decides: to go on, or, with an error, to stop wasm.
     ///
-    /// It runs between two instructions of wasm, or where a host function waits. It must not block. While an async host
-    /// function is suspended it does not run: that function may hold the store's data. It runs when the function is done,
-    /// or asks with [`Caller::check_interruption`](crate::Caller::check_interruption).
+    /// It runs between two instructions of wasm, or where a host function waits that asks with
+    /// [`Caller::check_interruption`](crate::Caller::check_interruption), as WASI's do. It must not block. While an async
+    /// host function is suspended it does not run, for that may hold the store's data: the deadline is looked at when the
+    /// function is done, or decided by [`epoch_deadline_wait_callback`](Store::epoch_deadline_wait_callback).
     pub fn epoch_deadline_callback(
         &mut self,
         callback: impl FnMut(EpochContext<'_, T>) -> Result<UpdateDeadline> + Send + Sync + 'static,
     ) {
         let callback = crate::vm::data::epoch_callback(callback);
         self.inner_mut().deadlines.action = EpochAction::Callback(callback);
+    }
+
+    /// What decides at the epoch deadline while a call is suspended in an async host function, in the place of the callback
+    /// of [`epoch_deadline_callback`](Store::epoch_deadline_callback), which needs the store's data and cannot have it then.
+    /// An error drops the function's future and ends the call; with `Continue` and `Yield` it waits on.
+    ///
+    /// It must not block, and shares with the other callback what it captures. Without that callback it is not used: a trap
+    /// at the deadline ends the wait anyway, and a turn for others does not end it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "compiler")] fn main() -> sphex::Result<()> {
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// use sphex::{Engine, Error, Linker, Module, Store, UpdateDeadline};
+    ///
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, r#"(module (import "host" "query" (func)) (export "query" (func 0)))"#)?;
+    /// let mut linker = Linker::new(&engine);
+    /// // An answer that never comes.
+    /// linker.func_wrap_async("host", "query", |_, (): ()| Box::new(std::future::pending::<()>()))?;
+    /// let mut store = Store::new(&engine, ());
+    /// let gone = Arc::new(AtomicBool::new(false));
+    /// let is_gone = gone.clone();
+    /// let decide = move || match is_gone.load(Ordering::Relaxed) {
+    ///     true => Err(Error::msg("the client is gone")),
+    ///     false => Ok(UpdateDeadline::Continue(1)),
+    /// };
+    /// store.epoch_deadline_wait_callback({
+    ///     let decide = decide.clone();
+    ///     move |_| decide()
+    /// });
+    /// store.epoch_deadline_callback(move |_| decide());
+    /// store.set_epoch_deadline(1);
+    /// let instance = linker.instantiate(&mut store, &module)?;
+    /// let query = instance.get_typed_func::<(), ()>(&mut store, "query")?;
+    /// let mut call = std::pin::pin!(query.call_async(&mut store, ()));
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(call.as_mut().poll(&mut context).is_pending());
+    /// engine.increment_epoch();
+    /// assert!(call.as_mut().poll(&mut context).is_pending());
+    /// gone.store(true, Ordering::Relaxed);
+    /// engine.increment_epoch();
+    /// let Poll::Ready(Err(error)) = call.as_mut().poll(&mut context) else { panic!("it waits on") };
+    /// assert_eq!(error.message(), "the client is gone");
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "compiler"))] fn main() {}
+    /// ```
+    pub fn epoch_deadline_wait_callback(
+        &mut self,
+        callback: impl FnMut(&Engine) -> Result<UpdateDeadline> + Send + Sync + 'static,
+    ) {
+        self.inner_mut().deadlines.waiting = Some(Box::new(callback));
     }
 
     /// At the epoch deadline an async call gives others a turn, then goes on for `ticks` further epochs. In a call that is
@@ -259,15 +319,25 @@ pub(crate) fn acknowledge(inner: &mut StoreInner, may_yield: bool) -> Result<boo
 /// What an interruption does to a call that is suspended in a host function's future: an error ends it, `true` lets others
 /// have a turn.
 ///
-/// What a callback decides waits until that future is done or asks itself (`Caller::check_interruption`): the future may
-/// hold borrowed what the callback would be given.
+/// What a callback decides waits until that future is done or asks itself (`Caller::check_interruption`), unless there is
+/// one for this: the future may hold borrowed what the callback would be given.
 pub(crate) fn acknowledge_suspended(inner: &mut StoreInner) -> Result<bool> {
     let asked = inner.vm.asked();
-    let callback = matches!(inner.deadlines.action, EpochAction::Callback(_));
-    if asked & (INTERRUPT | TIMEOUT) == 0 && (asked & EPOCH == 0 || callback) {
+    if asked & (INTERRUPT | TIMEOUT) != 0 {
+        return acknowledge(inner, true);
+    }
+    if asked & EPOCH == 0 {
         return Ok(false);
     }
-    acknowledge(inner, true)
+    if !matches!(inner.deadlines.action, EpochAction::Callback(_)) {
+        return acknowledge(inner, true);
+    }
+    // The callback cannot reach the store, so it cannot miss itself.
+    let Some(mut callback) = inner.deadlines.waiting.take() else { return Ok(false) };
+    inner.vm.drain();
+    let update = callback(&inner.engine);
+    inner.deadlines.waiting = Some(callback);
+    move_on(inner, update)
 }
 
 /// The epoch deadline: an error stops wasm; `true` means that an async call is to give others a turn.
@@ -281,6 +351,11 @@ fn reach_epoch(inner: &mut StoreInner) -> Result<bool> {
         EpochAction::Yield(ticks) => Ok(UpdateDeadline::Yield(*ticks)),
     };
     inner.deadlines.action = action;
+    move_on(inner, update)
+}
+
+/// Does what was decided at the epoch deadline.
+fn move_on(inner: &mut StoreInner, update: Result<UpdateDeadline>) -> Result<bool> {
     match update {
         Err(error) => {
             // It stays: later calls find the deadline passed.

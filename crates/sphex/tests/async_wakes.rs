@@ -5,8 +5,9 @@
 mod tasks;
 
 use std::future::{Future, pending, poll_fn};
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -263,6 +264,107 @@ fn epochs_that_do_not_trap() {
         polls += 1;
     };
     assert_eq!((error.message(), polls), ("three ticks", 3));
+}
+
+/// While the callback with the store's data cannot run another decides, and only then.
+#[test]
+fn a_callback_for_waits() {
+    let engine = Engine::default();
+    let (mut store, instance) = make(&engine);
+    let forever = instance.get_typed_func::<(), ()>(&mut store, "forever").unwrap();
+    let nothing = instance.get_typed_func::<(), ()>(&mut store, "nothing").unwrap();
+    let after = instance.get_global(&mut store, "after").unwrap();
+    let (running, waiting) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let count = running.clone();
+    store.epoch_deadline_callback(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(UpdateDeadline::Continue(1))
+    });
+    let count = waiting.clone();
+    store.epoch_deadline_wait_callback(move |_| match count.fetch_add(1, Ordering::SeqCst) + 1 {
+        1 => Ok(UpdateDeadline::Continue(1)),
+        2 => Ok(UpdateDeadline::Yield(1)),
+        // Due at once, again.
+        3 => Ok(UpdateDeadline::Continue(0)),
+        4 => Ok(UpdateDeadline::Continue(1)),
+        5 => panic!("the fifth"),
+        _ => Err(Error::msg("enough")),
+    });
+    let counts = || (running.load(Ordering::SeqCst), waiting.load(Ordering::SeqCst));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    store.set_epoch_deadline(1);
+    {
+        let mut call = Box::pin(forever.call_async(&mut store, ()));
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        // How often the task has been woken after the tick and after the poll, by those who are done, and by itself.
+        for (tick, [before, behind]) in [(1, [1, 1]), (2, [2, 3]), (3, [4, 5])] {
+            engine.increment_epoch();
+            assert_eq!((counts(), woken.0.load(Ordering::SeqCst)), ((0, tick - 1), before));
+            assert!(call.as_mut().poll(&mut context).is_pending());
+            assert_eq!((counts(), woken.0.load(Ordering::SeqCst)), ((0, tick), behind));
+        }
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        assert_eq!((counts(), woken.0.load(Ordering::SeqCst)), ((0, 4), 5));
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        assert_eq!(counts(), (0, 4));
+        engine.increment_epoch();
+        let panicked =
+            panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context).is_pending()));
+        assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"the fifth"));
+    }
+    assert_eq!((store.data().live(), after.get(&mut store).unwrap().i32()), (0, Some(0)));
+    // Wasm itself asks the other one. A callback that panicked is gone, and so nobody ends the wait.
+    nothing.call(&mut store, ()).unwrap();
+    assert_eq!(counts(), (1, 5));
+    {
+        let mut call = Box::pin(forever.call_async(&mut store, ()));
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        engine.increment_epoch();
+        assert!(call.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(counts(), (1, 5));
+
+    // Woken by another thread each time, until it ends the call.
+    let count = waiting.clone();
+    store.epoch_deadline_wait_callback(move |_| match count.fetch_add(1, Ordering::SeqCst) + 1 {
+        ..8 => Ok(UpdateDeadline::Continue(1)),
+        _ => Err(Error::msg("ended")),
+    });
+    store.set_epoch_deadline(1);
+    let (ticker, stop) = (engine.clone(), Arc::new(AtomicBool::new(false)));
+    let stopped = stop.clone();
+    let thread = thread::spawn(move || {
+        while !stopped.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+            ticker.increment_epoch();
+        }
+    });
+    let error = sleep_on(forever.call_async(&mut store, ())).unwrap_err();
+    stop.store(true, Ordering::SeqCst);
+    thread.join().unwrap();
+    assert_eq!((error.message(), counts().1), ("ended", 8));
+    assert_eq!((store.data().live(), after.get(&mut store).unwrap().i32()), (0, Some(0)));
+    // A trap at the deadline does not ask it, and an interrupt comes first.
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+    running.store(1, Ordering::SeqCst);
+    store.set_epoch_deadline(1);
+    let handle = store.interrupt_handle();
+    for (trap, expected) in [(false, Trap::Interrupt), (true, Trap::EpochDeadline)] {
+        if trap {
+            store.epoch_deadline_trap();
+            store.set_epoch_deadline(1);
+        }
+        let mut call = Box::pin(forever.call_async(&mut store, ()));
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        engine.increment_epoch();
+        if !trap {
+            handle.interrupt();
+        }
+        let Poll::Ready(Err(error)) = call.as_mut().poll(&mut context) else { panic!("it waits on") };
+        assert_eq!((error.trap(), counts()), (Some(expected), (1, 8)));
+    }
 }
 
 /// Each call gets the body that suits it, an inner sync call within an async one too.

@@ -16,6 +16,7 @@ const EXEMPT: &[(&str, &str)] = &[
     ("RawVal::is_extern", "any bits are a good question"),
     ("RootScope::new", "any store is a good one"),
     ("Store::epoch_deadline_callback", "only its callback fails"),
+    ("Store::epoch_deadline_wait_callback", "only its callback fails"),
     ("Store::set_deadline", "fails where the system gives no thread"),
     ("Store::set_timeout", "fails where the system gives no thread"),
     ("StoreContextMut::check_interruption", "fails when asked to; tests/epochs.rs"),
