@@ -349,15 +349,15 @@ impl Table {
         Ok(removed)
     }
 
-    /// Moves a descriptor onto another, which is closed. Both must be open.
-    pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<(), Errno> {
+    /// Moves a descriptor onto another, which it gives, to be closed. Both must be open.
+    pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Descriptor>, Errno> {
         self.get(from)?;
         self.get(to)?;
-        if from != to {
-            let moved = self.remove(from)?;
-            *self.get_mut(to)? = moved;
+        if from == to {
+            return Ok(None);
         }
-        Ok(())
+        let moved = self.remove(from)?;
+        Ok(Some(std::mem::replace(self.get_mut(to)?, moved)))
     }
 }
 

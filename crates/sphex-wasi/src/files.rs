@@ -188,7 +188,9 @@ pub trait File: Send + Sync {
         if flags == self.flags()? { Ok(()) } else { Err(Errno::NotSup) }
     }
 
-    /// Whether what is done with it may wait for a disk: under `call_async` another thread does it then.
+    /// Whether what is done with it may wait for a disk or a server: under `call_async` another thread does it then, and
+    /// drops it when the guest closes it. Still called by the guest's thread, so that they must not wait: `seek` but from the
+    /// end, `read_now`, `flags`, `set_flags`, and what says what it is.
     fn blocks(&self) -> bool {
         false
     }
@@ -224,7 +226,8 @@ pub trait Directory: Any + Send + Sync {
         true
     }
 
-    /// Whether what is done with it may wait for a disk: under `call_async` another thread does it then.
+    /// Whether what is done with it may wait for a disk or a server: under `call_async` another thread does it then, and
+    /// drops it when the guest closes it.
     fn blocks(&self) -> bool {
         false
     }

@@ -4,6 +4,10 @@
 //! notes what for, and says [`Fault::Wait`]; when that is there it is called again, with the same arguments. What may wait
 //! for a disk is left behind as a job for a pool of threads; called again, the function finds its result. So functions are
 //! written once, know no executor, and hold nothing while they wait.
+//!
+//! What is left behind, of files and directories whose `blocks` says so: all that their file system is asked for, because
+//! every such call may wait for a disk or a server. Only bytes that are in memory already are read at once (`read_now`).
+//! What the descriptor itself knows is asked here: where the position is and moving it but from the end, modes, rights.
 
 use crate::files::File;
 use crate::preview1::Fault;

@@ -2,7 +2,9 @@
 #![cfg(feature = "tokio")]
 
 use sphex::{Config, Engine, Error, Instance, Linker, Module, Result, Store, Trap, UpdateDeadline};
-use sphex_wasi::files::{Directory, Entry, File, HostFile, OpenHow, Opened};
+use sphex_wasi::files::{
+    Advice, Directory, Entry, File, HostFile, OpenHow, Opened, Readiness, Times, Whence,
+};
 use sphex_wasi::preview1::{add_to_linker, add_to_linker_async};
 use sphex_wasi::sockets::HostSocket;
 use sphex_wasi::{Descriptor, Errno, Filestat, Filetype, Rights, WasiCtx};
@@ -29,6 +31,15 @@ const WAT: &str = r#"(module
     (import "wasi_snapshot_preview1" "path_open"
         (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_filestat_get" (func $fd_filestat_get (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_filestat_set_times"
+        (func $fd_filestat_set_times (param i32 i64 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_seek" (func $fd_seek (param i32 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_advise" (func $fd_advise (param i32 i64 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_renumber" (func $fd_renumber (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_rename"
+        (func $path_rename (param i32 i32 i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "sched_yield" (func $sched_yield (result i32)))
     (import "wasi_snapshot_preview1" "sock_accept" (func $sock_accept (param i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "sock_recv" (func $sock_recv (param i32 i32 i32 i32 i32 i32) (result i32)))
@@ -50,10 +61,32 @@ const WAT: &str = r#"(module
     (func (export "readdir") (param i32) (result i32)
         (call $fd_readdir (local.get 0) (i32.const 65536) (i32.const 65536) (i64.const 0) (i32.const 16)))
     (func (export "sync") (param i32) (result i32) (call $fd_sync (local.get 0)))
+    (func (export "stat") (param i32) (result i32) (call $fd_filestat_get (local.get 0) (i32.const 16)))
+    (func (export "touch") (param i32) (result i32)
+        (call $fd_filestat_set_times (local.get 0) (i64.const 0) (i64.const 0) (i32.const 2)))
+    (func (export "end") (param i32) (result i32)
+        (call $fd_seek (local.get 0) (i64.const 0) (i32.const 2) (i32.const 16)))
+    (func (export "position") (param i32) (result i32)
+        (call $fd_seek (local.get 0) (i64.const 0) (i32.const 0) (i32.const 16)))
+    (func (export "advise") (param i32) (result i32)
+        (call $fd_advise (local.get 0) (i64.const 0) (i64.const 0) (i32.const 3)))
+    (func (export "close") (param i32) (result i32) (call $fd_close (local.get 0)))
+    ;; Moves the descriptor behind this one onto it.
+    (func (export "renumber") (param i32) (result i32)
+        (call $fd_renumber (i32.add (local.get 0) (i32.const 1)) (local.get 0)))
+    (func (export "rename") (param i32) (result i32)
+        (call $path_rename (local.get 0) (i32.const 400) (i32.const 4)
+            (local.get 0) (i32.const 400) (i32.const 3)))
+    ;; How many bytes there are to read: at 16.
+    (func (export "ask") (param i32) (result i32)
+        (i32.store8 (i32.const 108) (i32.const 1))
+        (i32.store (i32.const 116) (local.get 0))
+        (call $poll_oneoff (i32.const 100) (i32.const 200) (i32.const 1) (i32.const 16))
+        (i32.store (i32.const 16) (i32.load (i32.const 216))))
     ;; Opens "name", to be made, read and written; the descriptor is at 16.
     (func (export "open") (param i32) (result i32)
         (call $path_open (local.get 0) (i32.const 0) (i32.const 400) (i32.const 4) (i32.const 1)
-            (i64.const 0x76) (i64.const 0) (i32.const 0) (i32.const 16)))
+            (i64.const 0x8a000f6) (i64.const 0) (i32.const 0) (i32.const 16)))
     (func (export "accept") (param i32) (result i32)
         (call $sock_accept (local.get 0) (i32.const 0) (i32.const 16)))
     (func (export "receive") (param i32) (result i32)
@@ -379,6 +412,37 @@ impl File for Slow {
         self.0.note("sync");
         Ok(())
     }
+
+    fn stat(&self) -> std::result::Result<Filestat, Errno> {
+        self.0.note("stat");
+        Ok(Filestat { dev: 9, ..Filestat::default() })
+    }
+
+    fn set_times(&self, _: Times) -> std::result::Result<(), Errno> {
+        self.0.note("set_times");
+        Ok(())
+    }
+
+    fn advise(&self, _: u64, _: u64, _: Advice) -> std::result::Result<(), Errno> {
+        self.0.note("advise");
+        Ok(())
+    }
+
+    fn seek(&self, _: i64, whence: Whence) -> std::result::Result<u64, Errno> {
+        self.0.note(if whence == Whence::End { "end" } else { "position" });
+        Ok(11)
+    }
+
+    fn readable(&self) -> std::result::Result<Readiness, Errno> {
+        self.0.note("readable");
+        Ok(Readiness { bytes: 12, hangup: false })
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.0.note("close");
+    }
 }
 
 impl Directory for Slow {
@@ -397,7 +461,19 @@ impl Directory for Slow {
     }
 
     fn stat(&self) -> std::result::Result<Filestat, Errno> {
-        Err(Errno::Io)
+        self.0.note("stat directory");
+        Ok(Filestat { dev: 10, ..Filestat::default() })
+    }
+
+    fn set_times(&self, _: Times) -> std::result::Result<(), Errno> {
+        self.0.note("set_times directory");
+        Ok(())
+    }
+
+    fn rename(&self, path: &str, _: &dyn Directory, new: &str) -> std::result::Result<(), Errno> {
+        self.0.note("rename");
+        assert_eq!((path, new), ("name", "nam"));
+        Ok(())
     }
 
     fn read(&self, _: u64, visit: &mut dyn FnMut(Entry<'_>) -> bool) -> std::result::Result<(), Errno> {
@@ -411,6 +487,9 @@ impl Directory for Slow {
     }
 }
 
+/// What is called, the descriptor, what it gives, the number that it writes, and what is done for that.
+type Work = (&'static str, i32, u16, Option<u32>, &'static [&'static str]);
+
 /// What may wait for a disk is done by another thread, once, and its result comes back; a sync call does it itself.
 #[test]
 fn files_are_left_to_the_pool() {
@@ -419,30 +498,53 @@ fn files_are_left_to_the_pool() {
     let directory = Descriptor::directory(Arc::new(Slow(threads.clone())), Rights::all(), Rights::all());
     let mut guest = Guest::new(&engine, vec![directory]);
     let here = std::thread::current().id();
-    let names = ["open", "read", "write", "read_at", "sync", "readdir"];
+    let io: u16 = Errno::Io.raw();
+    let calls: [Work; 17] = [
+        ("open", 3, 0, Some(4), &["open"]),
+        ("read", 4, 0, Some(4), &["read"]),
+        ("write", 4, 0, Some(4), &["write"]),
+        ("pread", 4, io, None, &["read_at"]),
+        ("sync", 4, 0, None, &["sync"]),
+        ("readdir", 3, 0, Some(29), &["readdir"]),
+        ("stat", 4, 0, Some(9), &["stat"]),
+        ("stat", 3, 0, Some(10), &["stat directory"]),
+        ("touch", 4, 0, None, &["set_times"]),
+        ("touch", 3, 0, None, &["set_times directory"]),
+        ("advise", 4, 0, None, &["advise"]),
+        ("end", 4, 0, Some(11), &["end"]),
+        ("ask", 4, 0, Some(12), &["readable"]),
+        ("rename", 3, 0, None, &["rename"]),
+        ("open", 3, 0, Some(5), &["open"]),
+        ("renumber", 4, 0, None, &["close"]),
+        ("close", 4, 0, None, &["close"]),
+    ];
     for sync in [false, true] {
-        let fd = if sync { 5 } else { 4 };
-        for (name, argument, expected) in [
-            ("open", 3, (0, fd, None)),
-            ("read", 4, (0, 4, Some(&b"slow"[..]))),
-            ("write", 4, (0, 4, None)),
-            ("pread", 4, (Errno::Io.raw().into(), 4, None)),
-            ("sync", 4, (0, 4, None)),
-            ("readdir", 3, (0, 29, None)),
-        ] {
+        for (name, argument, code, number, jobs) in calls {
             let ended = match sync {
                 true => guest.call_sync(name, argument),
                 false => one_thread().block_on(guest.call(name, argument)),
             };
-            let (number, bytes) = guest.read();
-            assert_eq!((ended.unwrap(), number), (expected.0, expected.1), "{name} {sync}");
-            if let Some(expected) = expected.2 {
-                assert_eq!(bytes, expected);
-            }
+            assert_eq!(ended.unwrap(), i32::from(code), "{name} {sync}");
+            let (written, bytes) = guest.read();
+            assert!(number.is_none_or(|number| number == written), "{name} {sync}: {written}");
+            assert!(name != "read" || bytes == b"slow");
+            let done = std::mem::take(&mut *threads.0.lock().unwrap());
+            assert_eq!(done.iter().map(|(job, _)| *job).collect::<Vec<_>>(), jobs, "{name} {sync}");
+            assert!(done.iter().all(|(_, thread)| (*thread == here) == sync), "{name}: {done:?}");
+        }
+        // Where the position is the descriptor knows, and nobody waits for that. A number that is not open is found here.
+        assert_eq!(guest.call_sync("open", 3).unwrap(), 0);
+        let rest = [("position", 4, 0), ("close", 4, 0), ("close", 4, Errno::Badf.raw())];
+        for (name, argument, code) in rest {
+            let ended = match sync {
+                true => guest.call_sync(name, argument),
+                false => one_thread().block_on(guest.call(name, argument)),
+            };
+            assert_eq!(ended.unwrap(), i32::from(code), "{name} {sync}");
         }
         let done = std::mem::take(&mut *threads.0.lock().unwrap());
-        assert_eq!(done.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
-        assert!(done.iter().all(|(_, thread)| (*thread == here) == sync), "{done:?}");
+        assert_eq!(done.iter().map(|(job, _)| *job).collect::<Vec<_>>(), ["open", "position", "close"]);
+        assert!(done[1].1 == here);
     }
 }
 
@@ -476,8 +578,21 @@ fn files_of_the_host() {
         assert_eq!(call("read", 4).0, 0);
         assert_eq!(call("write", 4).0, 4);
         call("sync", 4);
+        call("touch", 4);
+        call("advise", 4);
+        call("stat", 4);
+        assert_eq!(call("end", 4).0, 14);
+        assert_eq!(call("ask", 4).0, 0);
+        assert_eq!(call("position", 4).0, 0);
+        assert_eq!(call("ask", 4).0, 14);
         assert!(call("readdir", 3).0 > 24 * 3);
         assert_eq!(std::fs::read(folder.path().join("name")).unwrap(), b"01234567890123");
+        assert_eq!(call("open", 3).0, 5);
+        call("renumber", 4);
+        assert_eq!(call("read", 4), (14, b"01234567890123".to_vec()));
+        call("close", 4);
+        call("rename", 3);
+        assert!(folder.path().join("nam").exists() && !folder.path().join("name").exists());
     }
 }
 

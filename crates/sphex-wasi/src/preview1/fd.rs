@@ -18,7 +18,8 @@ pub fn fd_advise(
     len: u64,
     advice: u32,
 ) -> Result<(), Fault> {
-    let file = ctx.descriptor(fd)?.as_file(Rights::FD_ADVISE, Errno::Badf)?;
+    let descriptor = ctx.descriptor(fd)?;
+    let file = descriptor.as_file(Rights::FD_ADVISE, Errno::Badf)?;
     let advice = match advice {
         0 => Advice::Normal,
         1 => Advice::Sequential,
@@ -28,7 +29,10 @@ pub fn fd_advise(
         5 => Advice::NoReuse,
         _ => return Err(Errno::Inval.into()),
     };
-    Ok(file.advise(offset, len, advice)?)
+    match ctx.to_pool(descriptor) {
+        Some(file) => ctx.pooled(true, move || file.advise(offset, len, advice)),
+        None => Ok(file.advise(offset, len, advice)?),
+    }
 }
 
 /// ENOTSUP: not every file system can do it, and emulating it is a race. Guests know how to go on.
@@ -45,8 +49,24 @@ pub fn fd_allocate(
 
 /// Closes.
 pub fn fd_close(ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>, fd: u32) -> Result<(), Fault> {
-    ctx.table.remove(fd)?;
-    Ok(())
+    if let Some(done) = ctx.done() {
+        return done;
+    }
+    let closed = ctx.table.remove(fd)?;
+    close(ctx, closed)
+}
+
+/// Drops what is in no table any more: the last to hold a file closes it, which may free a large one or ask a server.
+fn close(ctx: &WasiCtx, closed: Descriptor) -> Result<(), Fault> {
+    let blocks = match &closed.object {
+        Object::File(file) => file.blocks(),
+        Object::Directory(directory) => directory.blocks(),
+        Object::Socket(_) => false,
+    };
+    ctx.pooled(blocks, move || {
+        drop(closed);
+        Ok(())
+    })
 }
 
 /// Waits until data is on the disk.
@@ -124,9 +144,9 @@ pub fn fd_filestat_get(
 ) -> Result<(), Fault> {
     let descriptor = ctx.descriptor(fd)?;
     descriptor.require(Rights::FD_FILESTAT_GET)?;
-    let stat: Filestat = match &descriptor.object {
-        Object::File(file) => file.stat()?,
-        Object::Directory(directory) => directory.stat()?,
+    let stat: Filestat = match descriptor.object.clone() {
+        Object::File(file) => ctx.pooled(file.blocks(), move || file.stat())?,
+        Object::Directory(directory) => ctx.pooled(directory.blocks(), move || directory.stat())?,
         Object::Socket(socket) => socket.stat()?,
     };
     Ok(memory.write(result, &stat.encode())?)
@@ -162,12 +182,11 @@ pub fn fd_filestat_set_times(
     }
     descriptor.require(Rights::FD_FILESTAT_SET_TIMES)?;
     let times = times(accessed, modified, which)?;
-    match &descriptor.object {
-        Object::File(file) => file.set_times(times)?,
-        Object::Directory(directory) => directory.set_times(times)?,
-        Object::Socket(socket) => socket.set_times(times)?,
+    match descriptor.object.clone() {
+        Object::File(file) => ctx.pooled(file.blocks(), move || file.set_times(times)),
+        Object::Directory(directory) => ctx.pooled(directory.blocks(), move || directory.set_times(times)),
+        Object::Socket(socket) => Ok(socket.set_times(times)?),
     }
-    Ok(())
 }
 
 /// Which times to set; a time cannot be both now and another.
@@ -333,7 +352,13 @@ fn list(directory: &dyn Directory, cookie: u64, bytes: &mut [u8]) -> Result<usiz
 
 /// Moves a descriptor onto another, which is closed.
 pub fn fd_renumber(ctx: &mut WasiCtx, _memory: &mut GuestMemory<'_>, fd: u32, to: u32) -> Result<(), Fault> {
-    Ok(ctx.table.renumber(fd, to)?)
+    if let Some(done) = ctx.done() {
+        return done;
+    }
+    match ctx.table.renumber(fd, to)? {
+        Some(closed) => close(ctx, closed),
+        None => Ok(()),
+    }
 }
 
 /// Moves the position.
@@ -358,7 +383,11 @@ pub fn fd_seek(
         _ => return Err(Errno::Inval.into()),
     };
     memory.check(result, 8)?;
-    let position = file.seek(offset, whence)?;
+    // The position itself is the descriptor's; where the end is, the file system knows.
+    let position = match ctx.to_pool(descriptor).filter(|_| whence == Whence::End) {
+        Some(file) => ctx.pooled(true, move || file.seek(offset, whence))?,
+        None => file.seek(offset, whence)?,
+    };
     Ok(memory.write_u64(result, position)?)
 }
 

@@ -26,8 +26,8 @@ use tokio::time::Sleep;
 /// As [`add_to_linker`](super::add_to_linker); under `call_async`, where a guest waits the call's future does, and the
 /// thread is free. Sync calls are as those of the other: they wait themselves.
 ///
-/// Pipes, terminals, sockets, sleeps, `poll_oneoff` and `sched_yield` wait through tokio; reading, writing, opening and
-/// listing files of the host is done by its blocking threads, unless what is read is in memory already. A call that has to
+/// Pipes, terminals, sockets, sleeps, `poll_oneoff` and `sched_yield` wait through tokio; all that asks a file
+/// system, from opening to closing, is done by its blocking threads, unless what is read is in memory already. A call that has to
 /// wait outside a runtime that has I/O and time enabled is an error. What stops the store ends the wait; a call of a file
 /// that a blocking thread has begun is carried out all the same.
 ///

@@ -195,9 +195,10 @@ pub fn path_rename(
     new: u32,
     new_len: u32,
 ) -> Result<(), Fault> {
-    let from = ctx.descriptor(fd)?.as_directory(Rights::PATH_RENAME_SOURCE)?;
-    let to = ctx.descriptor(new_fd)?.as_directory(Rights::PATH_RENAME_TARGET)?;
-    Ok(from.rename(memory.path(old, old_len)?, to, memory.path(new, new_len)?)?)
+    let from = ctx.descriptor(fd)?.to_directory(Rights::PATH_RENAME_SOURCE)?;
+    let to = ctx.descriptor(new_fd)?.to_directory(Rights::PATH_RENAME_TARGET)?;
+    let (old, new) = (memory.path(old, old_len)?.to_owned(), memory.path(new, new_len)?.to_owned());
+    ctx.pooled(from.blocks() || to.blocks(), move || from.rename(&old, &*to, &new))
 }
 
 /// Makes a symbolic link, not to an absolute path: EPERM.

@@ -8,6 +8,7 @@ use crate::files::{File, Readiness};
 use rustix::event::{PollFd, PollFlags};
 use smallvec::SmallVec;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 /// More subscriptions in one call are EINVAL: a bound on what a call allocates.
 const MAX_SUBSCRIPTIONS: u32 = 1 << 16;
@@ -69,6 +70,8 @@ struct Poll<'a> {
     happened: Vec<Event>,
     timers: SmallVec<[Timer; 2]>,
     files: SmallVec<[Watched<'a>; 4]>,
+    /// Files to read that another thread asks how much there is.
+    pooled: Vec<(u64, Arc<dyn File>)>,
 }
 
 /// Waits for a clock to reach a time.
@@ -115,20 +118,25 @@ impl<'a> Poll<'a> {
 
     fn file(&mut self, ctx: &'a WasiCtx, userdata: u64, fd: u32, write: bool) -> Result<(), Errno> {
         let needed = if write { Rights::FD_WRITE } else { Rights::FD_READ };
-        let file = ctx.descriptor(fd)?.as_file(needed | Rights::POLL_FD_READWRITE, Errno::Badf)?;
+        let descriptor = ctx.descriptor(fd)?;
+        let file = descriptor.as_file(needed | Rights::POLL_FD_READWRITE, Errno::Badf)?;
         let number = fd;
         match file.wait_on() {
             Some(fd) => self.files.push(Watched { userdata, number, file, fd, write }),
-            None => {
-                let ready = if write { Readiness::default() } else { file.readable()? };
-                self.happened.push(event(userdata, write, ready));
-            }
+            None => match ctx.to_pool(descriptor).filter(|_| !write) {
+                Some(file) => self.pooled.push((userdata, file)),
+                None => {
+                    let ready = if write { Readiness::default() } else { file.readable()? };
+                    self.happened.push(event(userdata, write, ready));
+                }
+            },
         }
         Ok(())
     }
 
     /// Waits, unless something has happened already, and gives all that has.
     fn wait(mut self, ctx: &WasiCtx) -> Result<Vec<Event>, Fault> {
+        self.ask_files(ctx)?;
         let mut fds: SmallVec<[PollFd<'_>; 5]> = SmallVec::new();
         for watched in &self.files {
             fds.push(PollFd::from_borrowed_fd(watched.fd, watched.awaited()));
@@ -173,6 +181,22 @@ impl<'a> Poll<'a> {
                 return Err(Fault::Wait);
             }
         }
+    }
+
+    /// How much there is to read of files whose file system may have to look: they are ready in any case.
+    fn ask_files(&mut self, ctx: &WasiCtx) -> Result<(), Fault> {
+        if self.pooled.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<_> = self.pooled.iter().map(|(_, file)| file.clone()).collect();
+        let asked =
+            ctx.pooled(true, move || Ok(files.iter().map(|file| file.readable()).collect::<Vec<_>>()))?;
+        for ((userdata, _), ready) in self.pooled.drain(..).zip(asked) {
+            let error = ready.err().unwrap_or(Errno::Success);
+            let ready = ready.unwrap_or_default();
+            self.happened.push(Event { error, ..event(userdata, false, ready) });
+        }
+        Ok(())
     }
 
     /// For how long to wait: not at all if something has happened, else until the first timer.
