@@ -120,6 +120,8 @@ pub fn limit_of_the_process(message: &str) -> Option<&'static str> {
 pub fn flag(error: &sphex::Error) -> Option<&'static str> {
     let message = error.message();
     match error.kind() {
+        // Not a limit that the user has set, but one of the machine.
+        ErrorKind::Limit if !message.contains("more than the limit") => None,
         ErrorKind::Limit if message.contains("instances") => Some("-W max-instances"),
         ErrorKind::Limit if message.contains("memories") => Some("-W max-memories"),
         ErrorKind::Limit if message.contains("tables") => Some("-W max-tables"),

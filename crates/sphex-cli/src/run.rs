@@ -277,7 +277,7 @@ fn ended(file: &Path, error: sphex::Error) -> Failure {
         ));
         return Failure::Code(exit::TRAP);
     }
-    let flag = advice::flag(&error).map_or(String::new(), |flag| format!("\n{flag} may help"));
+    let flag = advice::flag(&error).map_or(String::new(), |flag| format!("\nhint: {flag} may help"));
     if error.kind() == ErrorKind::Trap {
         exit::say(&format!("error: {}: wasm trap: {error:#}{flag}", file.display()));
         return Failure::Code(exit::TRAP);

@@ -70,6 +70,9 @@ pub fn inspect(wasm: &[u8], settings: &Settings, which: Which<'_>, watch: &dyn W
     look_ahead(&mut info, settings);
     let positions = watch::chosen(&info, which);
     match which {
+        Which::Index(index) if index < info.module.imported.functions => {
+            return Err(CompileError::Imported(index));
+        }
         Which::Index(index) if positions.is_empty() => return Err(CompileError::NoSuchFunction(index)),
         Which::Name(name) if positions.is_empty() => return Err(CompileError::NoSuchName(name.to_owned())),
         _ => {}

@@ -43,6 +43,9 @@ pub enum CompileError {
     /// The module defines no function of this index.
     #[error("the module defines no function {0}")]
     NoSuchFunction(u32),
+    /// The function of this index is imported.
+    #[error("function {0} is imported: its code is not in the module")]
+    Imported(u32),
     /// The module defines no function of this name.
     #[error("the module defines no function named {0:?}")]
     NoSuchName(String),

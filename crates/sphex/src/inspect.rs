@@ -23,7 +23,7 @@ impl Engine {
         let settings = compiler::settings(self.config())?;
         sphex_compile::inspect(&compiler::to_wasm(wasm)?, &settings, which, watch).map_err(
             |error| match error {
-                CompileError::NoSuchFunction(_) | CompileError::NoSuchName(_) => {
+                CompileError::NoSuchFunction(_) | CompileError::Imported(_) | CompileError::NoSuchName(_) => {
                     Error::with_source(ErrorKind::Argument, error.to_string(), error)
                 }
                 error => compiler::error(error),

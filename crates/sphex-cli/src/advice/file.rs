@@ -90,7 +90,13 @@ pub fn similar(path: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(parent.unwrap_or(Path::new("."))).ok()?;
     let names: Vec<String> =
         entries.take(MOST).flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    nearest(name, names.iter().map(String::as_str)).map(|near| path.with_file_name(near))
+    // An ending that two names share says nothing about what was mistyped.
+    let (stem, ending) = name.rsplit_once('.').map_or((name, ""), |(stem, _)| (stem, &name[stem.len()..]));
+    let (same, others): (Vec<&str>, Vec<&str>) =
+        names.iter().map(String::as_str).partition(|name| !ending.is_empty() && name.ends_with(ending));
+    let stems = same.iter().filter_map(|name| name.strip_suffix(ending));
+    let near = nearest(stem, stems).map(|near| format!("{near}{ending}"));
+    near.or_else(|| nearest(name, others).map(str::to_owned)).map(|near| path.with_file_name(near))
 }
 
 fn permission(file: &Path) -> String {

@@ -47,6 +47,9 @@ fn compile_hint(engine: &Engine, file: &Path, bytes: &[u8], error: &sphex::Error
             WITHOUT.iter().find(|(name, _)| name == proposal).map(|(_, how)| (*how).to_owned())
         }
         Some(CompileError::NotAModule { .. }) => Some(COMPONENT.to_owned()),
+        Some(CompileError::Invalid { .. }) if error.message().contains("unexpected end-of-file") => {
+            Some("the file ends too soon: was all of it copied or downloaded?".to_owned())
+        }
         Some(CompileError::Invalid { .. }) => {
             let name = proposal_that_is_off(engine, bytes)?;
             Some(format!("it needs the {name} proposal, which is off: -W {name} turns it on"))

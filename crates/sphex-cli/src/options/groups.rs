@@ -154,6 +154,15 @@ enum Set {
 }
 
 impl Row {
+    /// What its value has to be.
+    fn expected(&self) -> &'static str {
+        match self.value {
+            "TIME" => "TIME as 10s, 500ms or 2m",
+            "BYTES" => "BYTES as 65536, 64k or 10M",
+            other => other,
+        }
+    }
+
     /// Takes the option's value; `None` if it is no such value.
     fn take(&self, options: &mut Options, value: Option<&str>) -> Option<()> {
         match self.set {
@@ -311,7 +320,7 @@ fn set(options: &mut Options, group: char, text: &str) -> std::result::Result<()
     // Other tools write underscores.
     let dashed = name.replace('_', "-");
     if let Some(row) = ROWS.iter().find(|row| row.group == group && row.name == dashed) {
-        return row.take(options, value).ok_or_else(|| wrong(row.value));
+        return row.take(options, value).ok_or_else(|| wrong(row.expected()));
     }
     if !switches(group).iter().any(|known| known.replace('_', "-") == dashed) {
         let hint = match elsewhere(&dashed) {

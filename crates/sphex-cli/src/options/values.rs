@@ -30,6 +30,12 @@ impl FromStr for Directory {
         if host.is_empty() || guest.is_empty() {
             return Err(format!("expected HOST[::GUEST][::ro], found {text:?}"));
         }
+        // What other tools write: taken for a name it would grant writing to what was to be read.
+        if guest.ends_with(":ro") || guest.ends_with(":rw") {
+            return Err(format!(
+                "expected HOST[::GUEST][::ro], found {text:?}: with `::ro` the guest may read only, without it also write"
+            ));
+        }
         Ok(Directory { host: host.into(), guest: guest.into(), read_only })
     }
 }
@@ -148,6 +154,10 @@ mod tests {
         assert_eq!("a".parse(), directory("a", "a", false));
         assert_eq!("a::b".parse(), directory("a", "b", false));
         assert_eq!("a::ro".parse(), directory("a", "a", true));
+        assert_eq!("a:ro::b".parse(), directory("a:ro", "b", false));
+        for other in ["a:ro", "a::b:ro", "a::b:rw", "a::b:ro::ro"] {
+            assert!(other.parse::<Directory>().is_err(), "{other}");
+        }
         assert_eq!("a::b::ro".parse(), directory("a", "b", true));
         assert_eq!("a::ro::ro".parse(), directory("a", "ro", true));
         assert!("".parse::<Directory>().is_err() && "::b".parse::<Directory>().is_err());
