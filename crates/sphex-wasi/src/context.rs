@@ -481,9 +481,9 @@ impl WasiCtxBuilder {
     ///
     /// A read, write, send or receive of more moves so many and says so; random numbers, a listing of a directory or a
     /// list of subscriptions for more are EINVAL. Paths are bounded by [`MAX_PATH`](crate::preview1::MAX_PATH), lists of
-    /// buffers by [`MAX_BUFFERS`](crate::preview1::MAX_BUFFERS).
+    /// buffers by [`MAX_BUFFERS`](crate::preview1::MAX_BUFFERS). At least one: a guest that writes nothing tries again for ever.
     pub fn hostcall_limit(&mut self, bytes: usize) -> &mut Self {
-        self.hostcall_limit = bytes;
+        self.hostcall_limit = bytes.max(1);
         self
     }
 
