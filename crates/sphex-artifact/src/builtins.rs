@@ -13,7 +13,7 @@ pub enum Kind {
     I32,
     /// 64-bit integer.
     I64,
-    /// A pointer of the host: a function reference.
+    /// A pointer of the host: a function reference, or into a memory.
     Pointer,
     /// 32-bit float.
     F32,
@@ -71,6 +71,10 @@ builtins! {
     MemoryCopy memory_copy(dst_memory: I32, src_memory: I32, dst: I64, src: I64, len: I64);
     /// `memory.fill` with the low byte of `value`.
     MemoryFill memory_fill(memory: I32, dst: I64, value: I32, len: I64);
+    /// The bytes of a `memory.copy` whose bounds were checked. A leaf, where the runtime need not see to the pages.
+    MemoryMove memory_move(dst: Pointer, src: Pointer, len: I64);
+    /// The bytes of a `memory.fill` whose bounds were checked. A leaf as well.
+    MemorySet memory_set(dst: Pointer, value: I32, len: I64);
     /// `memory.init` from a data segment.
     MemoryInit memory_init(memory: I32, data: I32, dst: I64, src: I64, len: I64);
     /// `data.drop`.

@@ -55,8 +55,8 @@ pub struct VmStore {
     pub stack_limit: u64,
     /// Code of the trap on its way to the entry (0: none).
     pub trap: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Not 0: a memory of the store has pages that cannot be written until the runtime opens them.
+    pub watched: u32,
     /// The host's own data of the store; compiled code never reads it.
     pub host: *mut u8,
     /// Where the host's own frames begin that wasm called last; what wasm has on the stack is above.

@@ -1,4 +1,4 @@
-//! Linear memories: addresses, bounds, loads and stores, bulk operations.
+//! Linear memories: addresses, bounds, loads and stores.
 //!
 //! Needs the memory's plan. An access within the guard's reach relies on a fault: `load region addr+offset`, whose trap
 //! record says `heap_oob`. Any other compares its end with the memory's length first.
@@ -35,13 +35,13 @@ impl Translator<'_, '_, '_> {
         self.b.load(Opcode::Load, types::I64, flags, base, offset as i32)
     }
 
-    fn memory_base(&mut self, memory: u32) -> Value {
+    pub(super) fn memory_base(&mut self, memory: u32) -> Value {
         let constant = !self.memory_plan(memory).may_move;
         self.memory_field(memory, vmctx::memory::BASE, constant)
     }
 
     /// The memory's length in bytes.
-    fn memory_len(&mut self, memory: u32) -> Value {
+    pub(super) fn memory_len(&mut self, memory: u32) -> Value {
         let ty = self.info.module.memories[memory as usize].ty;
         if ty.maximum == Some(ty.minimum)
             && let Some(bytes) = ty.minimum_bytes()
@@ -54,15 +54,25 @@ impl Translator<'_, '_, '_> {
     /// Pops an index; gives address, constant offset and flags of an access of `bytes` bytes.
     fn address(&mut self, arg: &MemArg, bytes: u32) -> (Value, i32, MemFlags) {
         let MemArgTarget::Memory(memory) = arg.target else { return (self.cx.vmctx, 0, MemFlags::DEFAULT) };
+        let index = self.pop_extended();
+        self.place(memory, index, arg.offset, bytes)
+    }
+
+    /// Address, constant offset and flags of an access of `bytes` bytes at a zero-extended index and an offset.
+    pub(super) fn place(
+        &mut self,
+        memory: u32,
+        index: Value,
+        offset: u64,
+        bytes: u32,
+    ) -> (Value, i32, MemFlags) {
         let flags = self.heap(memory);
-        let index = self.pop();
-        let index = self.b.convert(Opcode::Uextend, types::I64, index);
         let plan = self.memory_plan(memory);
-        let end = arg.offset.saturating_add(u64::from(bytes));
+        let end = offset.saturating_add(u64::from(bytes));
         let reach = (plan.reservation + plan.guard).saturating_sub(1 << 32);
         let base = self.memory_base(memory);
-        if !plan.explicit_checks && end <= reach && arg.offset <= i32::MAX as u64 {
-            return (self.b.binary(Opcode::Iadd, base, index), arg.offset as i32, flags);
+        if !plan.explicit_checks && end <= reach && offset <= i32::MAX as u64 {
+            return (self.b.binary(Opcode::Iadd, base, index), offset as i32, flags);
         }
         let len = self.memory_len(memory);
         let end = if seeded_bug(6) { i64::from(bytes) } else { end as i64 };
@@ -71,8 +81,8 @@ impl Translator<'_, '_, '_> {
         let outside = self.b.icmp(IntCC::Ugt, end, len);
         self.b.trapnz(outside, TrapCode::HEAP_OUT_OF_BOUNDS);
         let mut address = self.b.binary(Opcode::Iadd, base, index);
-        if arg.offset != 0 {
-            let offset = self.b.iconst(types::I64, arg.offset as i64);
+        if offset != 0 {
+            let offset = self.b.iconst(types::I64, offset as i64);
             address = self.b.binary(Opcode::Iadd, address, offset);
         }
         if self.settings.spectre {
@@ -132,36 +142,5 @@ impl Translator<'_, '_, '_> {
         let source = self.pop_extended();
         let destination = self.pop_extended();
         (destination, source, len)
-    }
-
-    pub(super) fn memory_copy(&mut self, to: u32, from: u32) -> Output {
-        let (destination, source, len) = self.pop_ranges();
-        let to = self.b.iconst(types::I32, i64::from(to));
-        let from = self.b.iconst(types::I32, i64::from(from));
-        self.builtin(Builtin::MemoryCopy, &[to, from, destination, source, len]);
-        Ok(())
-    }
-
-    pub(super) fn memory_fill(&mut self, memory: u32) -> Output {
-        let len = self.pop_extended();
-        let value = self.pop();
-        let destination = self.pop_extended();
-        let memory = self.b.iconst(types::I32, i64::from(memory));
-        self.builtin(Builtin::MemoryFill, &[memory, destination, value, len]);
-        Ok(())
-    }
-
-    pub(super) fn memory_init(&mut self, data: u32, memory: u32) -> Output {
-        let (destination, source, len) = self.pop_ranges();
-        let memory = self.b.iconst(types::I32, i64::from(memory));
-        let data = self.b.iconst(types::I32, i64::from(data));
-        self.builtin(Builtin::MemoryInit, &[memory, data, destination, source, len]);
-        Ok(())
-    }
-
-    pub(super) fn data_drop(&mut self, data: u32) -> Output {
-        let data = self.b.iconst(types::I32, i64::from(data));
-        self.builtin(Builtin::DataDrop, &[data]);
-        Ok(())
     }
 }

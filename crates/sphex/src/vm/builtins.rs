@@ -11,7 +11,7 @@ use sphex_artifact::vmctx::VmHeader;
 
 use super::activation::raise;
 use super::async_call::suspend_for_yield;
-use super::store::{Pending, StoreInner, TRAP_PENDING, store_of};
+use super::store::{MemoryEntry, Pending, StoreInner, TRAP_PENDING, store_of};
 use crate::epoch::acknowledge;
 use crate::error::Error;
 
@@ -133,6 +133,42 @@ pub(super) unsafe extern "C" fn memory_fill(vmctx: Vmctx, memory: u32, dst: u64,
             let index = memory_at(inner, number, memory)?;
             target(inner, index, dst, len)?.fill(value as u8);
             inner.pay_for_bytes(len)
+        })
+    }
+}
+
+/// Sees to it that these bytes can be written, `len` from `at` on, which are of a memory of the store.
+fn open(inner: &mut StoreInner, at: *mut u8, len: usize) -> Result<(), Trap> {
+    let within = |memory: &MemoryEntry| {
+        at.addr().checked_sub(memory.storage.base().addr()).filter(|at| *at < memory.storage.len())
+    };
+    let found = inner.memories.iter_mut().find_map(|memory| within(memory).map(|at| (memory, at)));
+    let Some((memory, at)) = found else { return Ok(()) };
+    let opened = memory.storage.range_mut(at..at + len);
+    // As for `target`.
+    opened.and_then(io::Result::ok).map(drop).ok_or(Trap::MemoryOutOfBounds)
+}
+
+/// The part of `memory.copy` that is left once wasm has checked the bounds, where pages may be closed.
+pub(super) unsafe extern "C" fn memory_move(vmctx: Vmctx, dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: called by a stub; both ranges are in bounds, wasm has checked; `copy` allows them to overlap. V2.
+    unsafe {
+        run(vmctx, (), |inner, _| {
+            open(inner, dst, len)?;
+            std::ptr::copy(src, dst, len);
+            Ok(())
+        })
+    }
+}
+
+/// The part of `memory.fill` that is left once wasm has checked the bounds, where pages may be closed.
+pub(super) unsafe extern "C" fn memory_set(vmctx: Vmctx, dst: *mut u8, value: u32, len: usize) {
+    // SAFETY: called by a stub; the range is in bounds, wasm has checked. V2.
+    unsafe {
+        run(vmctx, (), |inner, _| {
+            open(inner, dst, len)?;
+            std::ptr::write_bytes(dst, value as u8, len);
+            Ok(())
         })
     }
 }

@@ -99,6 +99,11 @@ impl LinearMemory {
         Some(self.memory.slot.open(range.clone()).map(|()| bytes()))
     }
 
+    /// Must bytes be asked for by [`LinearMemory::range_mut`] before any code but wasm's own writes them?
+    pub(crate) fn is_watched(&self) -> bool {
+        self.memory.slot.is_watched()
+    }
+
     /// The first byte, for who may write behind it.
     pub(crate) fn writable_base(&self) -> io::Result<*mut u8> {
         self.memory.slot.open_all()?;

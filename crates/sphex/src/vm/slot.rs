@@ -100,6 +100,11 @@ impl Slot {
         self.touched.map(|touched| unsafe { touched.as_ref() })
     }
 
+    /// Are there pages that cannot be written yet?
+    pub(crate) fn is_watched(&self) -> bool {
+        self.touched().is_some()
+    }
+
     /// Sees to it that these bytes can be written.
     #[inline]
     pub(crate) fn open(&self, bytes: Range<usize>) -> io::Result<()> {

@@ -59,7 +59,7 @@ impl SharedVm {
             entry_fp: 0,
             stack_limit: 0,
             trap: 0,
-            reserved: 0,
+            watched: 0,
             host: ptr::null_mut(),
             exit_sp: 0,
         });

@@ -310,6 +310,10 @@ impl StoreInner {
         // SAFETY: `at` is in a vmctx of this store, or our own; both live as long as the store (V1). The image is of a
         // module that an instance of this store keeps, and `drop` releases memories before instances.
         let storage = unsafe { LinearMemory::new(self.engine.allocator(), at, plan, bytes, image)? };
+        if storage.is_watched() {
+            // SAFETY: V1, and V2: no one else uses it.
+            unsafe { (*self.vm.as_ptr()).watched = 1 }
+        }
         self.memories.push(MemoryEntry { storage, ty, _own: own });
         Ok(self.memories.len() as u32 - 1)
     }

@@ -11,6 +11,7 @@
 //! - `pause`: where the signal handler sends a thread whose wasm found an interruption in a loop: saves every register,
 //!   looks at it, and goes back behind the fault, or unwinds.
 //! - one per builtin: notes where wasm left, calls the Rust function, unwinds if it left a trap in the store.
+//! - `leaf`: builtins that need none of that, because they only move bytes; on x86-64 only.
 
 use sphex_artifact::builtins::BUILTINS;
 
@@ -18,8 +19,8 @@ use sphex_artifact::builtins::BUILTINS;
 macro_rules! builtin_names {
     ($macro:ident) => {
         $macro! {
-            memory_grow memory_copy memory_fill memory_init data_drop table_grow_func table_grow_extern
-            table_fill_func table_fill_extern table_copy table_init elem_drop limit_hit out_of_fuel trap
+            memory_grow memory_copy memory_fill memory_move memory_set memory_init data_drop table_grow_func
+            table_grow_extern table_fill_func table_fill_extern table_copy table_init elem_drop limit_hit out_of_fuel trap
             ceil_f32 ceil_f64 floor_f32 floor_f64 trunc_f32 trunc_f64 nearest_f32 nearest_f64 fma_f32 fma_f64
         }
     };

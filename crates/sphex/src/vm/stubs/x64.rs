@@ -3,6 +3,7 @@
 use std::arch::naked_asm;
 use std::mem::offset_of;
 
+use sphex_artifact::builtins::Builtin;
 use sphex_artifact::vmctx::{Image, VmHeader, VmHostFunc, VmStore};
 
 use crate::vm::traps::{Pause, RED_ZONE};
@@ -411,6 +412,52 @@ pub(crate) unsafe extern "C" fn exit_registers() {
     )
 }
 
+/// Builtins that go to the C library as they are: nothing is noted, since it neither traps nor calls back. Where pages of
+/// a memory may be closed, they are builtins like others.
+mod leaf {
+    use super::*;
+
+    /// `memory_move(vmctx, dst, src, len)`.
+    #[unsafe(naked)]
+    pub(super) unsafe extern "C" fn memory_move() {
+        naked_asm!(
+            ".cfi_startproc",
+            "mov rax, [rdi + {store}]",
+            "cmp dword ptr [rax + {watched}], 0",
+            "jne {watched_move}",
+            "mov rdi, rsi",
+            "mov rsi, rdx",
+            "mov rdx, rcx",
+            "jmp {memmove}",
+            ".cfi_endproc",
+            store = const offset_of!(VmHeader, store),
+            watched = const offset_of!(VmStore, watched),
+            watched_move = sym builtin::memory_move,
+            memmove = sym libc::memmove,
+        )
+    }
+
+    /// `memory_set(vmctx, dst, value, len)`.
+    #[unsafe(naked)]
+    pub(super) unsafe extern "C" fn memory_set() {
+        naked_asm!(
+            ".cfi_startproc",
+            "mov rax, [rdi + {store}]",
+            "cmp dword ptr [rax + {watched}], 0",
+            "jne {watched_set}",
+            "mov rdi, rsi",
+            "mov esi, edx",
+            "mov rdx, rcx",
+            "jmp {memset}",
+            ".cfi_endproc",
+            store = const offset_of!(VmHeader, store),
+            watched = const offset_of!(VmStore, watched),
+            watched_set = sym builtin::memory_set,
+            memset = sym libc::memset,
+        )
+    }
+}
+
 macro_rules! stubs {
     ($($name:ident)+) => {
         mod builtin {
@@ -457,7 +504,12 @@ macro_rules! stubs {
         }
 
         /// The code of the builtins, in the order of the contract's table.
-        pub(crate) static BUILTIN_CODE: [unsafe extern "C" fn(); super::NAMES.len()] = [$(builtin::$name),+];
+        pub(crate) static BUILTIN_CODE: [unsafe extern "C" fn(); super::NAMES.len()] = {
+            let mut code: [unsafe extern "C" fn(); super::NAMES.len()] = [$(builtin::$name),+];
+            code[Builtin::MemoryMove as usize] = leaf::memory_move;
+            code[Builtin::MemorySet as usize] = leaf::memory_set;
+            code
+        };
     };
 }
 
