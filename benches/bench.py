@@ -8,7 +8,7 @@ V8 writes the CPU seconds of the program alone (BENCH_TIMEFILE of node-wasi.mjs)
 Programs are those of ../shared/bench/open (BENCH_OPEN overrides). Every figure is a median of rounds in which the engines
 took turns; ratios are of medians within this one run. Peers are found on PATH (setup.sh installs them).
 """
-import argparse, math, os, shlex, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, math, os, random, shlex, shutil, statistics, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -73,19 +73,36 @@ def table(title, heads, rows):
 
 
 def interleave(options, engines, names, act):
-    """act(engine, name) -> value or None, rounds times, engines taking turns; returns medians by (engine, name)."""
+    """act(engine, name) -> value or None, rounds times, engines taking turns in any order; lists by (engine, name)."""
     values = {}
     for r in range(options.rounds):
         for name in names:
-            order = engines[r % len(engines):] + engines[:r % len(engines)]
-            for engine in order:
+            for engine in random.sample(engines, len(engines)):
                 value = act(engine, name)
                 if value is not None:
                     values.setdefault((engine, name), []).append(value)
+    return values
+
+
+def middle(values):
+    """The median of each list."""
     return {key: statistics.median(v) for key, v in values.items()}
 
 
-def ratios(options, engines, names, medians, unit):
+def interval(options, values, engine, name):
+    """95 % interval of the median of the ratios round by round: by order statistics, whatever their distribution."""
+    ours, base = values.get((engine, name), []), values.get((options.base, name), [])
+    n = min(len(ours), len(base))
+    if engine == options.base or len(ours) != len(base) or n < 6:
+        return ""
+    pairs = sorted(a / b for a, b in zip(ours, base))
+    low = max(k for k in range(1, n // 2 + 1) if 2 * sum(math.comb(n, i) for i in range(k)) <= 0.05 * 2 ** n)
+    return f", {pairs[low - 1]:.2f} to {pairs[n - low]:.2f}"
+
+
+def ratios(options, engines, names, values):
+    """Rows of medians, with their ratio to the base's, and its interval where there are rounds enough."""
+    medians = middle(values)
     rows = []
     logs = {e: [] for e in engines}
     for name in names:
@@ -96,7 +113,7 @@ def ratios(options, engines, names, medians, unit):
             if m is None:
                 row.append("-")
             elif base:
-                row.append(f"{m:.3f} ({m / base:.2f})")
+                row.append(f"{m:.3f} ({m / base:.2f}{interval(options, values, e, name)})")
                 logs[e].append(math.log(m / base))
             else:
                 row.append(f"{m:.3f}")
@@ -136,14 +153,15 @@ def main():
     options.rounds = rounds
     if "compile" in what:
         table("Compile, one thread: CPU seconds (ratio)", ["program"] + compilers,
-              ratios(options, compilers, names, built, "s"))
+              ratios(options, compilers, names, built))
         rows = []
+        used = middle(built)
         for n in names:
             size = os.path.getsize(f"{folders[n]}/{n}.wasm")
             row = [n]
             for e in compilers:
                 if (e, n) in built:
-                    row.append(f"{size / 1e6 / built[e, n]:.2f} MB/s, {os.path.getsize(artifact(e, n)) / size:.2f}x, "
+                    row.append(f"{size / 1e6 / used[e, n]:.2f} MB/s, {os.path.getsize(artifact(e, n)) / size:.2f}x, "
                                f"{peak[e, n] / 1024:.0f} MiB")
                 else:
                     row.append("-")
@@ -164,9 +182,8 @@ def main():
                 return None
             return used
 
-        medians = interleave(options, engines, names, run)
         table("Run, from precompiled code: CPU seconds (ratio)", ["program"] + engines,
-              ratios(options, engines, names, medians, "s"))
+              ratios(options, engines, names, interleave(options, engines, names, run)))
         for e, n, code in sorted(wrong):
             print(f"\nnot counted: {e} {n}: exit {code} or wrong output")
     if "start" in what:
@@ -251,7 +268,7 @@ def start(options, engines, scratch):
         took.setdefault(key, []).append(used)
         return wall
 
-    medians = interleave(options, list(commands), ["hello"], act)
+    medians = middle(interleave(options, list(commands), ["hello"], act))
     options.rounds = rounds
     for key in commands:
         m = medians.get((key, "hello"))
