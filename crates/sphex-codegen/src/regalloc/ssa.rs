@@ -9,6 +9,7 @@
 //! | graph | `flow` | loops, frequencies, dominators |
 //! | liveness | `live` | what is live into each block, and how far each use is from the next |
 //! | walk | `scan`, `entry` | where each operand is, what is in registers where blocks begin and end |
+//! | reloads | `sink` | fewer of them where blocks begin: later, where they are used |
 //! | edges | `edges`, `coalesce`, `parallel` | moves from what one block leaves to what the next expects |
 //! | stores | `place` | where each value that is ever wanted from memory is stored, and its slot |
 //!
@@ -28,6 +29,7 @@ mod live;
 mod parallel;
 mod place;
 mod scan;
+mod sink;
 
 use super::{Location, Move, RaClass, RegisterFile};
 use crate::error::CodegenError;
@@ -102,6 +104,7 @@ pub(super) struct Scratch {
     flow: flow::Flow,
     live: live::Live,
     state: scan::State,
+    sinking: sink::Scratch,
     edges: edges::Edges,
     joined: coalesce::Joined,
     edits: Vec<Edit>,
@@ -129,9 +132,10 @@ pub(super) fn allocate<'s>(
     file: &RegisterFile,
     scratch: &'s mut Scratch,
 ) -> Result<&'s Outcome, CodegenError> {
-    let Scratch { flow, live, state, edges, joined, edits, place, outcome } = scratch;
+    let Scratch { flow, live, state, sinking, edges, joined, edits, place, outcome } = scratch;
     edits.clear();
     scan::Scan::new(func, file, flow, live, state, edits).run()?;
+    sink::sink(func, flow, state, sinking);
     edges::collect(func, flow, live, state, edges);
     joined.compute(func, flow, live, state);
     let classes = [of_class(file, RegClass::Int), of_class(file, RegClass::Vector)];

@@ -113,7 +113,7 @@ impl Collector<'_> {
         let target = func.blocks[entity(succ)];
         let params = &func.vregs[target.params.range()];
         let alone = target.predecessors.range().len() == 1;
-        if alone && params.is_empty() {
+        if alone && params.is_empty() && self.state.moved_down.binary_search(&(succ as u32)).is_err() {
             return;
         }
         let start = self.edges.transfers.len();

@@ -10,6 +10,7 @@
 
 use super::flow::entity;
 use super::scan::Scan;
+use super::sink::Unread;
 use super::{CALL, COLD, EXIT, NONE};
 use crate::machine::{MachineFunction, Span};
 use crate::regalloc::{RaBlock, VReg};
@@ -79,8 +80,10 @@ impl Scan<'_> {
             self.state.pairs.push((reg, self.reg[reg.index()]));
         }
         self.state.entry[self.block] = Span { start, end: self.state.pairs.len() as u32 };
+        self.unread = Unread { passed: self.occupied, lost: RegSet::EMPTY };
         for param in &self.func.vregs[data.params.range()] {
             if let Some(reg) = self.home(param.vreg() as u32) {
+                self.unread.passed.remove(reg);
                 self.state.made_at[param.vreg()] = reg.index() as u8;
             }
         }

@@ -15,6 +15,7 @@
 use super::flow::{Flow, entity};
 use super::live::{Live, clobbers, weight, wipes};
 use super::parallel::{Sequencer, Transfer};
+use super::sink::Unread;
 use super::{AWAY, CALL, Edit, NONE, Phase, Place, of_class};
 use crate::error::CodegenError;
 use crate::machine::{MachineFunction, Span};
@@ -32,6 +33,10 @@ pub(super) struct State {
     pub entry: Vec<Span>,
     /// The same at its end.
     pub exit: Vec<Span>,
+    /// For each block, what it began with and has not read. Of one that is only an edge, nothing.
+    pub unread: Vec<Unread>,
+    /// Blocks behind one that leaves less in registers than the walk did, in order.
+    pub moved_down: Vec<u32>,
     /// Registers and what is in them.
     pub pairs: Vec<(Reg, u32)>,
     /// The register in which each value was made (at its block's start, for a parameter), by index; `AWAY` if in none.
@@ -88,6 +93,7 @@ impl State {
         set(&mut self.places, func.operands.len(), None);
         set(&mut self.entry, func.blocks.len(), Span::default());
         set(&mut self.exit, func.blocks.len(), Span::default());
+        set(&mut self.unread, func.blocks.len(), Unread::default());
         set(&mut self.made_at, values, AWAY);
         set(&mut self.made_by, values, NONE);
         set(&mut self.wanted_in, values, NONE);
@@ -127,6 +133,8 @@ pub(super) struct Scan<'a> {
     position: u32,
     /// How many calls are before it in the block.
     wiping: u32,
+    /// What the block began with and has not read.
+    pub unread: Unread,
     /// Registers that the instruction uses.
     locked: RegSet,
     /// Values whose home changes before the instruction, and their homes up to then.
@@ -162,6 +170,7 @@ impl<'a> Scan<'a> {
             inst: 0,
             position: 0,
             wiping: 0,
+            unread: Unread::default(),
             locked: RegSet::EMPTY,
             touched: SmallVec::new(),
             copies: SmallVec::new(),
@@ -186,6 +195,8 @@ impl<'a> Scan<'a> {
                 self.instruction(inst);
             }
             self.wish();
+            self.read_arguments();
+            self.state.unread[self.block] = self.unread;
             let start = self.state.pairs.len() as u32;
             for reg in self.occupied.iter() {
                 self.state.pairs.push((reg, self.reg[reg.index()]));
@@ -208,6 +219,24 @@ impl<'a> Scan<'a> {
             if wish[param.vreg()] == AWAY {
                 let home = pairs[exit.range()].iter().find(|pair| pair.1 as usize == arg.vreg());
                 wish[param.vreg()] = home.map_or(AWAY, |pair| pair.0.index() as u8);
+            }
+        }
+    }
+
+    /// What is handed over to parameters is read.
+    fn read_arguments(&mut self) {
+        if self.unread.passed.is_empty() {
+            return;
+        }
+        let func = self.func;
+        let data = func.blocks[entity(self.block)];
+        for (k, succ) in func.successors[data.successors.range()].iter().enumerate() {
+            let behind = self.flow.edge(succ.index()).map(|_| func.arguments_of(entity(succ.index()), 0));
+            let args = func.arguments_of(entity(self.block), k);
+            for arg in args.iter().chain(behind.unwrap_or(&[])) {
+                if let Some(home) = self.home(arg.vreg() as u32) {
+                    self.unread.passed.remove(home);
+                }
             }
         }
     }
@@ -358,6 +387,10 @@ impl<'a> Scan<'a> {
         self.touch(value);
         self.state.home[value as usize] = AWAY;
         self.occupied.remove(reg);
+        if self.unread.passed.contains(reg) {
+            self.unread.passed.remove(reg);
+            self.unread.lost.insert(reg);
+        }
     }
 
     /// Makes a register, which is free, the home of a value.
@@ -390,6 +423,7 @@ impl<'a> Scan<'a> {
             self.state.places[first + k] = Some(Place::Reg(reg));
             let home = self.home(value);
             if home == Some(reg) {
+                self.unread.passed.remove(reg);
                 continue;
             }
             self.copies.push((value, reg));
@@ -412,6 +446,7 @@ impl<'a> Scan<'a> {
                 && !lost(operand, home)
             {
                 self.locked.insert(home);
+                self.unread.passed.remove(home);
                 self.state.places[first + k] = Some(Place::Reg(home));
             }
         }
@@ -429,6 +464,7 @@ impl<'a> Scan<'a> {
             if let Some(home) = self.home(value)
                 && !lost(operand, home)
             {
+                self.unread.passed.remove(home);
                 self.state.places[first + k] = Some(Place::Reg(home));
                 continue;
             }
@@ -542,8 +578,12 @@ impl<'a> Scan<'a> {
         for at in 0..self.copies.len() {
             let (value, to) = self.copies[at];
             let from = self.origin(value);
-            if let Place::Slot(_) = from {
-                self.want(value);
+            match from {
+                Place::Reg(reg) => {
+                    self.unread.passed.remove(reg);
+                    self.unread.lost.remove(reg);
+                }
+                _ => self.want(value),
             }
             self.transfers.push(Transfer { from, to: Place::Reg(to), class: to.class() });
         }
