@@ -80,6 +80,7 @@ impl Scan<'_> {
             self.state.pairs.push((reg, self.reg[reg.index()]));
         }
         self.state.entry[self.block] = Span { start, end: self.state.pairs.len() as u32 };
+        self.began = self.reg;
         self.unread = Unread { passed: self.occupied, lost: RegSet::EMPTY };
         for param in &self.func.vregs[data.params.range()] {
             if let Some(reg) = self.home(param.vreg() as u32) {

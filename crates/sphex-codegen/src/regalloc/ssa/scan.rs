@@ -135,6 +135,8 @@ pub(super) struct Scan<'a> {
     wiping: u32,
     /// What the block began with and has not read.
     pub unread: Unread,
+    /// What was in each register where the block began.
+    pub began: [u32; 64],
     /// Registers that the instruction uses.
     locked: RegSet,
     /// Values whose home changes before the instruction, and their homes up to then.
@@ -171,6 +173,7 @@ impl<'a> Scan<'a> {
             position: 0,
             wiping: 0,
             unread: Unread::default(),
+            began: [NONE; 64],
             locked: RegSet::EMPTY,
             touched: SmallVec::new(),
             copies: SmallVec::new(),
@@ -579,10 +582,12 @@ impl<'a> Scan<'a> {
             let (value, to) = self.copies[at];
             let from = self.origin(value);
             match from {
-                Place::Reg(reg) => {
+                // Unless the register was given to this value since.
+                Place::Reg(reg) if self.began[reg.index()] == value => {
                     self.unread.passed.remove(reg);
                     self.unread.lost.remove(reg);
                 }
+                Place::Reg(_) => {}
                 _ => self.want(value),
             }
             self.transfers.push(Transfer { from, to: Place::Reg(to), class: to.class() });
