@@ -332,9 +332,16 @@ pub(crate) fn acknowledge_suspended(inner: &mut StoreInner) -> Result<bool> {
     if !matches!(inner.deadlines.action, EpochAction::Callback(_)) {
         return acknowledge(inner, true);
     }
+    if inner.deadlines.waiting.is_none() {
+        return Ok(false);
+    }
+    inner.vm.drain();
+    if inner.vm.asked() & (INTERRUPT | TIMEOUT) != 0 {
+        // It came in between, and the event that said so is gone.
+        return acknowledge(inner, true);
+    }
     // The callback cannot reach the store, so it cannot miss itself.
     let Some(mut callback) = inner.deadlines.waiting.take() else { return Ok(false) };
-    inner.vm.drain();
     let update = callback(&inner.engine);
     inner.deadlines.waiting = Some(callback);
     move_on(inner, update)

@@ -221,8 +221,10 @@ impl Sinker<'_> {
             if !exit.is_empty() {
                 shorten(&mut state.pairs, &mut state.exit[block], exit);
                 let data = func.blocks[entity(block)];
-                let succs = func.successors[data.successors.range()].iter().map(|succ| succ.index() as u32);
-                state.moved_down.extend(succs);
+                for succ in &func.successors[data.successors.range()] {
+                    let behind = flow.edge(succ.index()).unwrap_or(succ.index());
+                    state.moved_down.extend([succ.index() as u32, behind as u32]);
+                }
             }
         }
         state.moved_down.sort_unstable();
