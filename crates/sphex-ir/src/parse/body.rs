@@ -265,7 +265,14 @@ impl Body {
                 let source = self.type_source(inst);
                 let definition = self.func.definition(source).map_or(source, |(inst, _)| inst);
                 if self.known[definition.index()] {
-                    self.set_types(inst, self.func.type_of(source));
+                    let (ty, data) = (self.func.type_of(source), self.func.insts[inst]);
+                    if data.opcode == Opcode::Iconst && !ty.is_int() {
+                        // Of `iadd_imm` and its like.
+                        let at = self.slots[data.c as usize].first_use as usize;
+                        let found = Some(format!("one of type {ty}"));
+                        return parser.failure_at(at, "an integer beside the immediate", found);
+                    }
+                    self.set_types(inst, ty);
                     stack.pop();
                 } else if core::mem::replace(&mut entered[inst.index()], true) {
                     let name = self.func.value_names[inst];
