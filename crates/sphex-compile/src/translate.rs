@@ -174,7 +174,7 @@ fn translate_body(
     };
     let validator = validate.into_validator(std::mem::take(&mut scratch.validator));
     let mut folder = std::mem::take(&mut scratch.folder);
-    folder.clear();
+    folder.clear(if settings.optimize { body.bytes.as_bytes().len() / 8 } else { 0 });
     let b = match settings.optimize {
         true => Builder::folding(&mut func, &mut folder),
         false => Builder::new(&mut func),

@@ -18,11 +18,16 @@ use sphex_entity::EntityRef;
 /// How deep rewrites may nest.
 pub const MAX_DEPTH: u32 = 5;
 
+/// Entries of the smallest table.
+const LEAST: usize = 256;
+
 /// The table of a function's pure instructions. Reused from function to function.
 #[derive(Debug, Default)]
 pub struct Folder {
     /// Open addressing, linear probing; `u32::MAX` is free. The length is a power of two, at most half full.
     table: Vec<u32>,
+    /// What the table held, while it grows.
+    moved: Vec<u32>,
     used: usize,
     depth: u32,
     /// How often each rule fired; empty where nobody counts.
@@ -44,9 +49,11 @@ impl Folder {
         Self::default()
     }
 
-    /// Forgets a function; keeps the memory.
-    pub fn clear(&mut self) {
-        self.table.fill(u32::MAX);
+    /// Forgets a function and makes ready for one of about so many pure instructions. Keeps the memory, of which a small
+    /// function after a large one touches little.
+    pub fn clear(&mut self, expected: usize) {
+        self.table.clear();
+        self.table.resize((2 * expected).next_power_of_two().max(LEAST), u32::MAX);
         self.used = 0;
         self.depth = 0;
     }
@@ -118,9 +125,12 @@ impl Folder {
     }
 
     fn grow(&mut self, func: &Function) {
-        let len = (self.table.len() * 2).max(256);
-        let old = core::mem::replace(&mut self.table, vec![u32::MAX; len]);
-        for raw in old.into_iter().filter(|&raw| raw != u32::MAX) {
+        let len = (self.table.len() * 2).max(LEAST);
+        self.moved.clear();
+        self.moved.extend(self.table.iter().filter(|&&raw| raw != u32::MAX));
+        self.table.clear();
+        self.table.resize(len, u32::MAX);
+        for &raw in &self.moved {
             let data = &func.insts[Value::from_u32(raw)];
             // An instruction that was replaced since is found by nobody (I1); drop it.
             if data.opcode == Opcode::Alias {
@@ -293,7 +303,7 @@ mod tests {
         };
         let first = make(&mut folder, &mut func);
         assert_eq!(first, make(&mut folder, &mut func));
-        folder.clear();
+        folder.clear(3);
         assert_ne!(first, make(&mut folder, &mut func));
     }
 }

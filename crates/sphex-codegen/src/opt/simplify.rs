@@ -46,7 +46,7 @@ pub fn simplify(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -
     super::drop_unreachable(func, &graph.cfg);
     let Some(entry) = func.entry() else { return false };
     s.edges_changed = false;
-    s.folder.clear();
+    s.folder.clear(func.insts.len() / 2);
     s.memo.clear();
     s.memo.resize(func.insts.len(), Value::NONE);
     s.facts.clear();
