@@ -3,6 +3,7 @@
 //! Needs code that is linked but for its place, and the rows of the tables; gives the bytes of the file, the same for the
 //! same contents. Code refers to `.rodata`, and `.eh_frame` to code, by distances that [`TextLayout`] tells beforehand.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use object::elf;
@@ -45,6 +46,37 @@ pub struct Name {
     pub name: String,
 }
 
+/// The address map on its way into an artifact: the largest table, so that it need not be in memory as rows.
+pub trait Addresses: std::fmt::Debug {
+    /// How many rows there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Is any row of an inlined body?
+    fn has_inline(&self) -> bool;
+
+    /// Visits the rows, ascending by pc. Done once a column.
+    fn each(&self, visit: &mut dyn FnMut(AddressRow));
+}
+
+impl Addresses for Vec<AddressRow> {
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+
+    fn has_inline(&self) -> bool {
+        self.iter().any(|row| row.inline != 0)
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(AddressRow)) {
+        self.iter().copied().for_each(visit);
+    }
+}
+
 /// All that goes into an artifact.
 #[derive(Clone, Debug)]
 pub struct Contents<'a> {
@@ -69,7 +101,7 @@ pub struct Contents<'a> {
     /// Traps, ascending by pc.
     pub traps: &'a [TrapRow],
     /// Source addresses, ascending by pc.
-    pub addresses: &'a [AddressRow],
+    pub addresses: &'a dyn Addresses,
     /// Inlined bodies that `addresses` refers to.
     pub inline_nodes: &'a [InlineNode],
     /// Safepoints, ascending by pc.
@@ -83,7 +115,7 @@ pub struct Contents<'a> {
     /// The modules' wasm, where the description says; or nothing.
     pub bodies: &'a [u8],
     /// Sections for debuggers, by name (`.debug_...`).
-    pub debug: &'a [(String, Vec<u8>)],
+    pub debug: &'a [(&'a str, &'a [u8])],
 }
 
 /// Contents that no artifact can hold.
@@ -115,7 +147,7 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
     let mut parts = Vec::new();
     for row in &SECTIONS {
         let bytes = section_bytes(contents, row.id)?;
-        if row.required || !bytes.is_empty() {
+        if row.required || bytes.len() > 0 {
             let (align, padded) = match row.id {
                 SectionId::Text | SectionId::Data => (page, bytes.len().next_multiple_of(page as usize)),
                 SectionId::EhFrame => (1, bytes.len()),
@@ -132,7 +164,7 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
                 reason: "a name that is not `.debug_...`",
             });
         }
-        let bytes = Bytes::Borrowed(bytes);
+        let bytes = Bytes::from(*bytes);
         let padded = bytes.len();
         parts.push(Part { row: None, name, bytes, padded, align: 1, offset: 0, id: None });
     }
@@ -153,7 +185,37 @@ pub fn rehash(file: &mut [u8]) {
     let _ = put_hashes(file);
 }
 
-type Bytes<'a> = std::borrow::Cow<'a, [u8]>;
+/// The bytes of a section.
+enum Bytes<'a> {
+    Whole(Cow<'a, [u8]>),
+    /// The largest table. It is encoded when it is written, and never in memory beside the file.
+    Addresses(&'a dyn Addresses, &'a [InlineNode]),
+}
+
+impl<'a, T: Into<Cow<'a, [u8]>>> From<T> for Bytes<'a> {
+    fn from(bytes: T) -> Bytes<'a> {
+        Bytes::Whole(bytes.into())
+    }
+}
+
+impl Bytes<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Bytes::Whole(bytes) => bytes.len(),
+            Bytes::Addresses(map, _) if map.is_empty() => 0,
+            Bytes::Addresses(map, nodes) => {
+                12 + map.len() * 4 * (2 + usize::from(map.has_inline())) + nodes.len() * 16
+            }
+        }
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        match self {
+            Bytes::Whole(bytes) => writer.write(bytes),
+            Bytes::Addresses(map, nodes) => write_addresses(*map, nodes, writer),
+        }
+    }
+}
 
 /// A section on its way into the file.
 struct Part<'a> {
@@ -181,13 +243,13 @@ fn section_bytes<'a>(contents: &Contents<'a>, id: SectionId) -> Result<Bytes<'a>
             .into(),
         SectionId::Functions => function_table(contents.functions).into(),
         SectionId::Traps => trap_table(contents.traps)?.into(),
-        SectionId::AddressMap => address_table(contents)?.into(),
+        SectionId::AddressMap => address_table(contents)?,
         SectionId::Safepoints => safepoint_table(contents.safepoints)?.into(),
         SectionId::Exceptions => exception_table(contents.exceptions)?.into(),
         SectionId::Names => name_table(contents.names)?.into(),
         SectionId::Data => contents.data.into(),
         SectionId::Bodies => contents.bodies.into(),
-        SectionId::Symbols | SectionId::Strings | SectionId::SectionNames => Bytes::Borrowed(&[]),
+        SectionId::Symbols | SectionId::Strings | SectionId::SectionNames => Bytes::from(&[]),
     })
 }
 
@@ -248,22 +310,33 @@ fn trap_table(rows: &[TrapRow]) -> Result<Vec<u8>, WriteError> {
     Ok(out)
 }
 
-fn address_table(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
-    let (rows, nodes) = (contents.addresses, contents.inline_nodes);
-    let mut out = Vec::with_capacity(rows.len() * 12 + nodes.len() * 16 + 12);
-    if rows.is_empty() {
-        return Ok(out);
+fn address_table<'a>(contents: &Contents<'a>) -> Result<Bytes<'a>, WriteError> {
+    let (map, nodes) = (contents.addresses, contents.inline_nodes);
+    count(map.len(), ".sphex.addrmap")?;
+    count(nodes.len(), ".sphex.addrmap")?;
+    Ok(Bytes::Addresses(map, nodes))
+}
+
+/// Writes the address map column by column.
+fn write_addresses(map: &dyn Addresses, nodes: &[InlineNode], writer: &mut Writer<'_>) {
+    if map.is_empty() {
+        return;
     }
-    let inline = rows.iter().any(|row| row.inline != 0);
-    let table = ".sphex.addrmap";
-    push(&mut out, [count(rows.len(), table)?, count(nodes.len(), table)?, u32::from(inline)]);
-    push(&mut out, rows.iter().map(|row| row.pc));
-    push(&mut out, rows.iter().map(|row| row.offset));
-    if inline {
-        push(&mut out, rows.iter().map(|row| row.inline));
+    let mut out = Vec::new();
+    // `address_table` has seen that both fit.
+    push(&mut out, [map.len() as u32, nodes.len() as u32, u32::from(map.has_inline())]);
+    let columns: [fn(AddressRow) -> u32; 3] = [|row| row.pc, |row| row.offset, |row| row.inline];
+    for column in &columns[..2 + usize::from(map.has_inline())] {
+        map.each(&mut |row| {
+            if out.len() >= 1 << 16 {
+                writer.write(&out);
+                out.clear();
+            }
+            out.extend_from_slice(&column(row).to_le_bytes());
+        });
     }
     nodes.iter().for_each(|node| push(&mut out, [node.parent, node.module, node.function, node.call_offset]));
-    Ok(out)
+    writer.write(&out);
 }
 
 /// Lists of words by pc.
@@ -379,7 +452,7 @@ fn write_elf(
     let filler = [if contents.target.arch == Arch::X64 { 0xcc } else { 0 }; 4096];
     for part in parts.iter() {
         writer.pad_until(part.offset);
-        writer.write(&part.bytes);
+        part.bytes.write(&mut writer);
         let is_text = part.row.is_some_and(|row| row.id == SectionId::Text);
         let mut rest = part.padded - part.bytes.len();
         while is_text && rest > 0 {

@@ -112,7 +112,7 @@ fn settings() -> BTreeMap<String, String> {
 
 fn with_contents<R>(parts: &Parts, target: Target, then: impl FnOnce(&mut Contents<'_>) -> R) -> R {
     let frame = eh_frame(TextLayout::new(target, parts.text.len(), 0).eh_frame, &parts.functions);
-    let debug = [(".debug_info".to_string(), vec![1, 2, 3])];
+    let debug = [(".debug_info", &[1, 2, 3][..])];
     then(&mut Contents {
         kind: Kind::Module,
         target,
@@ -398,7 +398,7 @@ fn parts_that_do_not_belong_are_refused() {
     assert!(refused(|c| c.eh_frame = &[9, 0, 0, 0, 1]).contains(".eh_frame: a record beyond its end"));
     assert!(refused(|c| c.eh_frame = &[0; 8]).contains(".eh_frame: records after its terminator"));
     assert!(refused(|c| drop(c.settings.insert("a=b".into(), "c".into()))).contains("settings"));
-    let other: &'static [(String, Vec<u8>)] = Box::leak(Box::new([(".evil".to_string(), vec![0])]));
+    let other: &'static [(&str, &[u8])] = &[(".evil", &[0])];
     let error = with_contents(&parts(), X64, |c| {
         c.debug = other;
         write(c).unwrap_err().to_string()
@@ -455,7 +455,7 @@ fn an_empty_artifact_and_one_for_large_pages_are_whole() {
         rodata: &[],
         functions: &[],
         traps: &[],
-        addresses: &[],
+        addresses: &Vec::new(),
         inline_nodes: &[],
         safepoints: &[],
         exceptions: &[],

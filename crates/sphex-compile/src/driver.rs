@@ -99,16 +99,13 @@ fn compile(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8
     tracing::debug!(functions = info.bodies.len(), code = code_bytes, "compiling");
     let inputs =
         each(&info, settings, |worker, position| compile_function(&info, settings, position, worker, watch))?;
-    watch.phase("functions", inputs.iter().map(|input| input.code.code.len()).sum());
+    watch.phase("functions", inputs.iter().map(Input::code_len).sum());
     let linked = link::link(target, inputs)?;
     watch.phase("link", linked.text.len());
     let mut data = Vec::new();
     images::lay_out(&mut info.module, &info.segments, target.page(), &mut data);
     let names = names(&info);
-    let debug: Vec<(String, Vec<u8>)> = match settings.debug_info {
-        true => info.debug.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),
-        false => Vec::new(),
-    };
+    let debug = if settings.debug_info { std::mem::take(&mut info.debug) } else { Vec::new() };
     let description = Description { modules: vec![info.module], bodies: Vec::new() };
     let artifact = finish(Kind::Module, settings, &description, &linked, &names, &data, &debug)?;
     watch.phase("write", artifact.len());
@@ -128,7 +125,7 @@ pub fn compile_functions(functions: Vec<(String, Function)>, settings: &Settings
             .map_err(|error| codegen_error(FunctionName { index, name: Some(name.clone()) }, &error))?;
         module.functions.push(desc::Function { ty: 0, funcref: Some(index), leaves: false });
         module.exports.push(desc::Export { name: name.clone(), kind: desc::ExternKind::Function, index });
-        inputs.push(Input { name: func.name, function: index, code, inlined: func.inline_nodes, offset: 0 });
+        inputs.push(Input::new(func.name, index, code, func.inline_nodes, 0));
         names.push(Name { module: 0, function: index, name });
     }
     module.funcrefs = inputs.len() as u32;
@@ -144,7 +141,7 @@ fn finish(
     linked: &link::Linked,
     names: &[Name],
     data: &[u8],
-    debug: &[(String, Vec<u8>)],
+    debug: &[(&str, &[u8])],
 ) -> Result<Vec<u8>> {
     write(&Contents {
         kind,
@@ -204,7 +201,7 @@ fn compile_function(
     watch.done(body.as_bytes().len());
     let (name, inlined) = (func.name.clone(), core::mem::take(&mut func.inline_nodes));
     worker.translate.recycle(func);
-    Ok(Input { name, function, code, inlined, offset })
+    Ok(Input::new(name, function, code, inlined, offset))
 }
 
 fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) -> CompileError {

@@ -3,30 +3,55 @@
 //! Needs each function's code and records, in the order in which they are to stand. Gives text, unwind records, constants
 //! and the tables, every reference between them resolved: no relocation is left for load time. Cost: linear.
 
+mod places;
+
 use crate::error::CompileError;
+use places::Places;
 use rustc_hash::FxHashMap;
 use sphex_artifact::sections::{
-    AddressRow, FrameState, FunctionRow, InlineNode, NO_OFFSET, Safepoint, SafepointSlot, TrapRow,
+    AddressRow, FrameState, FunctionRow, InlineNode, Safepoint, SafepointSlot, TrapRow,
 };
 use sphex_artifact::target::Target;
-use sphex_artifact::write::TextLayout;
+use sphex_artifact::write::{Addresses, TextLayout};
 use sphex_asm::record::{Relocation, RelocationKind, RelocationTarget};
 use sphex_codegen::emit::{CompiledFunction, Live};
 use sphex_codegen::unwind::eh_frame::EhFrame;
 use sphex_ir::ExternalName;
 
-/// A function to link.
+/// A function to link. All of a module's wait for the last one, and so hold no more than linking needs.
 pub(crate) struct Input {
     /// Its name, to which calls refer.
-    pub(crate) name: ExternalName,
+    name: ExternalName,
     /// Its index in the module.
-    pub(crate) function: u32,
-    /// Its code and records.
-    pub(crate) code: CompiledFunction,
+    function: u32,
+    /// Its code and records, the address map left out.
+    code: CompiledFunction,
+    places: Places,
     /// Bodies inlined into it; their own node 0 is the function itself.
-    pub(crate) inlined: Vec<sphex_ir::InlineNode>,
-    /// Byte offset in the module that its prologue belongs to.
-    pub(crate) offset: u32,
+    inlined: Vec<sphex_ir::InlineNode>,
+}
+
+impl Input {
+    /// The function of this index; `offset` is the byte in the module that its prologue belongs to.
+    pub(crate) fn new(
+        name: ExternalName,
+        function: u32,
+        mut code: CompiledFunction,
+        mut inlined: Vec<sphex_ir::InlineNode>,
+        offset: u32,
+    ) -> Input {
+        let places = Places::pack(&core::mem::take(&mut code.address_map), offset);
+        code.calls.retain(|call| !call.live.is_empty());
+        code.calls.shrink_to_fit();
+        code.code.shrink_to_fit();
+        inlined.shrink_to_fit();
+        Input { name, function, code, places, inlined }
+    }
+
+    /// Bytes of its code.
+    pub(crate) fn code_len(&self) -> usize {
+        self.code.code.len()
+    }
 }
 
 /// The sections made of code.
@@ -37,7 +62,7 @@ pub(crate) struct Linked {
     pub(crate) rodata: Vec<u8>,
     pub(crate) functions: Vec<FunctionRow>,
     pub(crate) traps: Vec<TrapRow>,
-    pub(crate) addresses: Vec<AddressRow>,
+    pub(crate) addresses: AddressMap,
     pub(crate) inline_nodes: Vec<InlineNode>,
     pub(crate) safepoints: Vec<Safepoint>,
 }
@@ -69,7 +94,7 @@ pub(crate) fn link(target: Target, inputs: Vec<Input>) -> Result<Linked> {
         eh_frame,
         ..Linked::default()
     };
-    for (input, (start, constants)) in inputs.into_iter().zip(places) {
+    for (mut input, (start, constants)) in inputs.into_iter().zip(places) {
         linked.text.resize(start as usize, FILLER);
         linked.text.extend_from_slice(&input.code.code);
         linked.rodata.resize(constants as usize, 0);
@@ -89,7 +114,7 @@ pub(crate) fn link(target: Target, inputs: Vec<Input>) -> Result<Linked> {
                 CompileError::Artifact(format!("a reference that cannot be resolved in {}", input.name))
             })?;
         }
-        linked.add_records(&input, start);
+        linked.add_records(&mut input, start);
     }
     Ok(linked)
 }
@@ -130,7 +155,7 @@ fn patch(text: &mut [u8], start: u32, relocation: &Relocation, to: i64) -> Optio
 }
 
 impl Linked {
-    fn add_records(&mut self, input: &Input, start: u32) {
+    fn add_records(&mut self, input: &mut Input, start: u32) {
         let code = &input.code;
         let len = code.code.len() as u32;
         self.functions.push(FunctionRow { start, len, module: 0, function: input.function });
@@ -139,27 +164,15 @@ impl Linked {
             code: trap.code,
             frame: FrameState::Frame,
         }));
-        // Node 0 of a function is the function; its others get numbers in the artifact from 1.
         let base = self.inline_nodes.len() as u32;
-        let node = |node: u32| if node == 0 { 0 } else { base + node };
         self.inline_nodes.extend(input.inlined.iter().skip(1).map(|inlined| InlineNode {
-            parent: node(inlined.parent),
+            parent: inline_node(base, inlined.parent),
             module: 0,
             function: inlined.function,
             call_offset: inlined.call_offset,
         }));
-        if code.address_map.first().is_none_or(|(offset, _)| *offset > 0) {
-            self.add_address(AddressRow { pc: start, offset: input.offset, inline: 0 });
-        }
-        for &(offset, loc) in &code.address_map {
-            // Code without a place of its own belongs to what comes before it.
-            if loc.is_none() && offset > 0 {
-                continue;
-            }
-            let place = if loc.is_none() { input.offset } else { loc.offset };
-            self.add_address(AddressRow { pc: start + offset, offset: place, inline: node(loc.node) });
-        }
-        for call in code.calls.iter().filter(|call| !call.live.is_empty()) {
+        self.addresses.functions.push((start, base, core::mem::take(&mut input.places)));
+        for call in &code.calls {
             let slots = call.live.iter().filter_map(|live| match live {
                 Live::Frame(offset) => SafepointSlot::new(SafepointSlot::EXTERN, offset.unsigned_abs()),
                 // The sphex convention preserves none.
@@ -168,13 +181,38 @@ impl Linked {
             self.safepoints.push(Safepoint { pc: start + call.offset, slots: slots.collect() });
         }
     }
+}
 
-    fn add_address(&mut self, row: AddressRow) {
-        match self.addresses.last_mut() {
-            Some(last) if last.pc == row.pc => *last = row,
-            Some(last)
-                if (last.offset, last.inline) == (row.offset, row.inline) && row.offset != NO_OFFSET => {}
-            _ => self.addresses.push(row),
+/// Where code comes from, function by function; unpacked when it is written.
+#[derive(Debug, Default)]
+pub(crate) struct AddressMap {
+    /// Start of the code, what is added to the numbers of inline nodes, rows.
+    functions: Vec<(u32, u32, Places)>,
+}
+
+impl Addresses for AddressMap {
+    fn len(&self) -> usize {
+        self.functions.iter().map(|(.., places)| places.len()).sum()
+    }
+
+    fn has_inline(&self) -> bool {
+        self.functions.iter().any(|(.., places)| places.has_inline())
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(AddressRow)) {
+        for &(start, base, ref places) in &self.functions {
+            places.each(|place| {
+                visit(AddressRow {
+                    pc: start + place.code,
+                    offset: place.source,
+                    inline: inline_node(base, place.node),
+                });
+            });
         }
     }
+}
+
+/// The number in the artifact of a function's inline node. Node 0 of a function is the function; its others follow `base`.
+fn inline_node(base: u32, node: u32) -> u32 {
+    if node == 0 { 0 } else { base + node }
 }

@@ -162,11 +162,12 @@ impl CodeBuffer {
             + move_offsets(edits, true, self.locations.iter_mut().map(|record| &mut record.offset))
             + move_offsets(edits, false, self.calls.iter_mut().map(|record| &mut record.offset))
             + move_offsets(edits, false, self.unwind.iter_mut().map(|record| &mut record.offset));
-        code.relocations = std::mem::take(&mut self.relocations);
-        code.traps = std::mem::take(&mut self.traps);
+        // Copies are as long as they must be; the buffer keeps its room for the next function.
+        code.relocations = self.relocations.clone();
+        code.traps = self.traps.clone();
         code.locations = std::mem::take(&mut self.locations);
         code.calls = std::mem::take(&mut self.calls);
-        code.unwind = std::mem::take(&mut self.unwind);
+        code.unwind = self.unwind.clone();
     }
 
     /// Places the pool and writes every fixup.
