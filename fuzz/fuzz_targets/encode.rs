@@ -1,4 +1,4 @@
-//! Encoder against disassembler.
+//! Encoders against disassemblers.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,4 +11,5 @@ fn checked(answer: Result<usize, String>) {
 
 fuzz_target!(|bytes: &[u8]| {
     checked(sphex_fuzz::encode::check_bytes(bytes));
+    checked(sphex_fuzz::encode_aarch64::check_bytes(bytes));
 });

@@ -11,6 +11,10 @@ pub mod differential;
 #[allow(dead_code, reason = "a seeded test of its crate, of which one function is the target")]
 #[path = "../../crates/sphex-asm/tests/x64_against_iced.rs"]
 pub mod encode;
+/// The same of the AArch64 table.
+#[allow(dead_code, reason = "a seeded test of its crate, of which one function is the target")]
+#[path = "../../crates/sphex-asm/tests/aarch64_against_yaxpeax.rs"]
+pub mod encode_aarch64;
 pub mod generate;
 /// A guest of preview 1 without an engine: the one of the tests of its crate.
 #[allow(dead_code, missing_docs, reason = "tests of its crate use the rest")]

@@ -5,7 +5,9 @@
 //! and every record stands at its final offset. Cost: linear in bytes and records (a constant number of passes).
 //!
 //! Branches cannot be sized when they are emitted, for forward labels are not yet bound; and sizing backward ones at once
-//! would leave two mechanisms. So all of them are emitted in their longest form, and `finish` shortens. The argument:
+//! would leave two mechanisms. So all of them are emitted in their longest form, and `finish` shortens. (AArch64's longest
+//! form of a conditional branch is its opposite over a jump: a veneer that stands where it is used, so that no islands are
+//! needed; only code of more than 128 MiB a function is out of reach.) The argument:
 //!
 //! - I1. Emission only appends. Hence each list (edits, fixups, every kind of record, labels in order of binding) is
 //!   sorted by offset, and walking two of them together is a merge.
@@ -21,6 +23,8 @@
 //! - I6. A record about an instruction's start moves with the instruction, one about its end with that end: the two
 //!   differ only where padding of no bytes lies between, and padding may grow when code before it shrinks.
 
+#[cfg(test)]
+mod aarch64_tests;
 mod relax;
 #[cfg(test)]
 mod tests;
@@ -49,6 +53,37 @@ pub enum Branch {
     X64Jump,
     /// x86-64 `jcc` with this condition number: `0f 8c rel32` or `7c rel8`.
     X64JumpIf(u8),
+    /// AArch64 `b`.
+    A64Jump,
+    /// AArch64 `b.cond` with this condition number; far away the opposite over a `b`, like the two that follow.
+    A64If(u8),
+    /// AArch64 `cbz` and `cbnz`: the register, then whether it is not zero that is asked for, then whether 64 bits are.
+    A64Zero(u8),
+    /// AArch64 `tbz` and `tbnz`: the register, then the bit's number, then whether it is a one that is asked for.
+    A64Bit(u16),
+}
+
+/// What the buffer itself writes, padding and branches, in which instruction set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Isa {
+    /// x86-64.
+    #[default]
+    X64,
+    /// AArch64.
+    Aarch64,
+}
+
+/// Which field a fixup fills.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FixupForm {
+    /// Four bytes.
+    Word,
+    /// The 21 bits of an AArch64 `adr`.
+    A64Address,
+    /// 19 bits of words, from bit 5 on.
+    A64Field19,
+    /// 26 bits of words.
+    A64Field26,
 }
 
 /// Where the constant pool goes.
@@ -62,8 +97,13 @@ pub enum Pool {
 
 /// The code is larger than a branch can span.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("code size: expected at most 2147483647 bytes, found {0}")]
-pub struct TooLarge(pub usize);
+#[error("code size: expected at most {limit} bytes, found {found}")]
+pub struct TooLarge {
+    /// Bytes there are, or that a field would have to span.
+    pub found: usize,
+    /// Most bytes.
+    pub limit: usize,
+}
 
 /// Finished code and what is known about it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -132,8 +172,9 @@ enum EditKind {
 
 #[derive(Clone, Copy, Debug)]
 struct Fixup {
-    /// The four-byte field.
+    /// The four bytes that hold the field.
     offset: u32,
+    form: FixupForm,
     /// Added to the target's address.
     addend: i32,
     target: FixupTarget,
@@ -152,6 +193,7 @@ enum FixupTarget {
 /// Code under construction. See the module's page for how it is finished.
 #[derive(Debug, Default)]
 pub struct CodeBuffer {
+    isa: Isa,
     bytes: Vec<u8>,
     labels: PrimaryMap<Label, LabelState>,
     /// Bound labels in order of binding.
@@ -183,7 +225,17 @@ impl CodeBuffer {
         CodeBuffer::default()
     }
 
-    /// Forgets everything but keeps the memory.
+    /// An empty buffer for an instruction set.
+    pub fn for_isa(isa: Isa) -> CodeBuffer {
+        CodeBuffer { isa, ..CodeBuffer::default() }
+    }
+
+    /// Says which instruction set the code is in; [`Self::clear`] leaves it.
+    pub fn set_isa(&mut self, isa: Isa) {
+        self.isa = isa;
+    }
+
+    /// Forgets everything but the instruction set, and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.labels.clear();
@@ -262,6 +314,8 @@ impl CodeBuffer {
         match branch {
             Branch::X64Jump => self.put(&[0xe9, 0, 0, 0, 0]),
             Branch::X64JumpIf(cond) => self.put(&[0x0f, 0x80 | cond & 15, 0, 0, 0, 0]),
+            Branch::A64Jump => self.put(&[0; 4]),
+            Branch::A64If(_) | Branch::A64Zero(_) | Branch::A64Bit(_) => self.put(&[0; 8]),
         }
         let length = branch.long();
         self.edits.push(Edit { offset, emitted: length, length, kind: EditKind::Branch(branch, label) });
@@ -273,7 +327,7 @@ impl CodeBuffer {
         self.alignment = self.alignment.max(alignment);
         let offset = self.offset();
         let padding = offset.next_multiple_of(alignment) - offset;
-        crate::x64::encode::nops(padding as usize, &mut self.bytes);
+        self.isa.pad(padding as usize, &mut self.bytes);
         let length = alignment as u8 - 1; // the model's: I3
         let kind = EditKind::Align(alignment.trailing_zeros() as u8);
         self.edits.push(Edit { offset, emitted: padding as u8, length, kind });
@@ -286,12 +340,18 @@ impl CodeBuffer {
 
     /// The four bytes at `offset` are to hold the distance from themselves to the label, plus `addend`.
     pub fn fix_label(&mut self, offset: u32, label: Label, addend: i32) {
-        self.fixups.push(Fixup { offset, addend, target: FixupTarget::Label(label) });
+        self.fix_label_in(offset, FixupForm::Word, label, addend);
+    }
+
+    /// The field of this form at `offset` is to hold the distance from there to the label, plus `addend`.
+    pub fn fix_label_in(&mut self, offset: u32, form: FixupForm, label: Label, addend: i32) {
+        self.fixups.push(Fixup { offset, form, addend, target: FixupTarget::Label(label) });
     }
 
     /// The four bytes at `offset` are to hold the distance from themselves to the constant, plus `addend`.
     pub fn fix_constant(&mut self, offset: u32, constant: Constant, addend: i32) {
-        self.fixups.push(Fixup { offset, addend, target: FixupTarget::Constant(constant) });
+        let target = FixupTarget::Constant(constant);
+        self.fixups.push(Fixup { offset, form: FixupForm::Word, addend, target });
     }
 
     /// The field at `offset` is for the linker.
@@ -305,7 +365,8 @@ impl CodeBuffer {
         for &label in targets {
             let offset = self.offset();
             self.put(&[0; 4]);
-            self.fixups.push(Fixup { offset, addend: 0, target: FixupTarget::Between { base, label } });
+            let target = FixupTarget::Between { base, label };
+            self.fixups.push(Fixup { offset, form: FixupForm::Word, addend: 0, target });
         }
     }
 
@@ -347,18 +408,59 @@ impl CodeBuffer {
     }
 }
 
+impl Isa {
+    /// Appends so many bytes of instructions that do nothing.
+    fn pad(self, count: usize, out: &mut Vec<u8>) {
+        match self {
+            Isa::X64 => crate::x64::encode::nops(count, out),
+            Isa::Aarch64 => crate::aarch64::encode::nops(count, out),
+        }
+    }
+
+    /// What stands between code and constants: a trap.
+    const fn filler(self) -> u8 {
+        match self {
+            Isa::X64 => 0xcc,
+            Isa::Aarch64 => 0,
+        }
+    }
+
+    /// Most bytes that a function's branches span in their longest form.
+    const fn limit(self) -> usize {
+        match self {
+            Isa::X64 => i32::MAX as usize,
+            Isa::Aarch64 => (1 << 27) - 1,
+        }
+    }
+}
+
 impl Branch {
     /// Length of the longest form.
     const fn long(self) -> u8 {
         match self {
             Branch::X64Jump => 5,
             Branch::X64JumpIf(_) => 6,
+            Branch::A64Jump => 4,
+            Branch::A64If(_) | Branch::A64Zero(_) | Branch::A64Bit(_) => 8,
         }
     }
 
     /// Length of the short form.
     const fn short(self) -> u8 {
-        2
+        match self {
+            Branch::X64Jump | Branch::X64JumpIf(_) => 2,
+            _ => 4,
+        }
+    }
+
+    /// Whether the short form reaches so far from its end.
+    fn reaches(self, distance: i64) -> bool {
+        match self {
+            Branch::X64Jump | Branch::X64JumpIf(_) => i8::try_from(distance).is_ok(),
+            Branch::A64Jump => true,
+            Branch::A64If(_) | Branch::A64Zero(_) => (-1 << 20..1 << 20).contains(&(distance + 4)),
+            Branch::A64Bit(_) => (-1 << 15..1 << 15).contains(&(distance + 4)),
+        }
     }
 
     /// Writes the form of this length with a displacement from the branch's end.
@@ -375,6 +477,33 @@ impl Branch {
                 bytes[..2].copy_from_slice(&[0x0f, 0x80 | cond & 15]);
                 bytes[2..].copy_from_slice(&displacement.to_le_bytes());
             }
+            _ => crate::aarch64::encode::write_branch(self, bytes, displacement),
         }
+    }
+}
+
+impl FixupForm {
+    /// Writes a distance into the field in these four bytes. Refuses, with the span of the field, what does not fit.
+    fn write(self, bytes: &mut [u8], value: i64) -> Result<(), usize> {
+        let bits = match self {
+            FixupForm::Word => {
+                bytes.copy_from_slice(&(value as i32).to_le_bytes());
+                return Ok(());
+            }
+            FixupForm::A64Address | FixupForm::A64Field19 => 20,
+            FixupForm::A64Field26 => 27,
+        };
+        if !(-1 << bits..1 << bits).contains(&value) {
+            return Err((1 << bits) - 1);
+        }
+        let (value, mut word) = (value as u32, [0; 4]);
+        word.copy_from_slice(bytes);
+        let field = match self {
+            FixupForm::A64Address => (value & 3) << 29 | (value >> 2 & 0x7_ffff) << 5,
+            FixupForm::A64Field19 => (value >> 2 & 0x7_ffff) << 5,
+            _ => value >> 2 & 0x03ff_ffff,
+        };
+        bytes.copy_from_slice(&(u32::from_le_bytes(word) | field).to_le_bytes());
+        Ok(())
     }
 }

@@ -21,6 +21,16 @@ pub enum RelocationKind {
     GotPcRel4,
     /// Eight bytes, `S + A`.
     Abs8,
+    /// The 26 bits of an AArch64 `b` or `bl`, in words, `S + A - P` (the linker may go through a stub).
+    A64Call,
+    /// The 21 bits of an AArch64 `adrp`, in pages of 4 KiB, from `P`'s page to that of `S + A`.
+    A64Page,
+    /// The 12 bits of an AArch64 `add`: where in its page `S + A` is.
+    A64Low12,
+    /// As [`RelocationKind::A64Page`], of the target's slot in the global offset table.
+    A64GotPage,
+    /// The 12 bits of an AArch64 load of eight bytes: where in its page that slot is.
+    A64GotLow12,
 }
 
 /// What a relocation refers to.

@@ -155,7 +155,7 @@ pub fn emit(input: Input<'_>, buffer: &mut CodeBuffer) -> Result<CompiledFunctio
     if let Some(error) = error {
         return Err(error);
     }
-    let code: Code = buffer.finish(Pool::Apart).map_err(|large| CodegenError::CodeTooLarge(large.0))?;
+    let code: Code = buffer.finish(Pool::Apart).map_err(CodegenError::from)?;
     let (func, frame) = (input.func, input.frame);
     let calls = code.calls.iter().zip(sites).map(|(record, live)| CallSite { offset: record.offset, live });
     let address_map = code.locations.iter().map(|record| {

@@ -42,8 +42,8 @@ pub enum CodegenError {
         limit: u32,
     },
     /// The code is larger than a branch spans.
-    #[error("code size: expected at most 2147483647 bytes, found {0}")]
-    CodeTooLarge(usize),
+    #[error(transparent)]
+    CodeTooLarge(#[from] sphex_asm::buffer::TooLarge),
     /// More instructions, blocks or virtual registers than the allocator numbers.
     #[error("function size: expected at most {limit} {what}, found {found}")]
     FunctionTooLarge {

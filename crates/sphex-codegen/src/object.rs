@@ -145,6 +145,11 @@ impl ObjectFile {
                 RelocationKind::PcRel4 => elf::R_X86_64_PC32,
                 RelocationKind::GotPcRel4 => elf::R_X86_64_GOTPCREL,
                 RelocationKind::Abs8 => elf::R_X86_64_64,
+                RelocationKind::A64Call => elf::R_AARCH64_CALL26,
+                RelocationKind::A64Page => elf::R_AARCH64_ADR_PREL_PG_HI21,
+                RelocationKind::A64Low12 => elf::R_AARCH64_ADD_ABS_LO12_NC,
+                RelocationKind::A64GotPage => elf::R_AARCH64_ADR_GOT_PAGE,
+                RelocationKind::A64GotLow12 => elf::R_AARCH64_LD64_GOT_LO12_NC,
             };
             let offset = start + u64::from(relocation.offset);
             self.relocate(

@@ -13,6 +13,7 @@ use sphex_artifact::sections::{
 };
 use sphex_artifact::target::Target;
 use sphex_artifact::write::{Addresses, TextLayout};
+use sphex_asm::aarch64;
 use sphex_asm::record::{Relocation, RelocationKind, RelocationTarget};
 use sphex_codegen::emit::{CompiledFunction, Live};
 use sphex_codegen::unwind::eh_frame::EhFrame;
@@ -148,6 +149,13 @@ fn patch(text: &mut [u8], start: u32, relocation: &Relocation, to: i64) -> Optio
             *opcode = 0x8d;
         }
         RelocationKind::Abs8 => return None,
+        kind => {
+            let field = text.get_mut(at..at + 4)?;
+            let word = u32::from_le_bytes(field.try_into().ok()?);
+            let word = aarch64::relocate::patch(kind, word, at as i64, to + relocation.addend)?;
+            field.copy_from_slice(&word.to_le_bytes());
+            return Some(());
+        }
     }
     let distance = i32::try_from(to + relocation.addend - at as i64).ok()?;
     text.get_mut(at..at + 4)?.copy_from_slice(&distance.to_le_bytes());

@@ -13,8 +13,8 @@ impl CodeBuffer {
     pub fn finish(&mut self, pool: Pool) -> Result<Code, TooLarge> {
         let pool_size: usize = self.pool.values().map(|constant| constant.length as usize).sum();
         let total = self.bytes.len() + self.edits.len() * 64 + pool_size;
-        if total > i32::MAX as usize {
-            return Err(TooLarge(total));
+        if total > self.isa.limit() {
+            return Err(TooLarge { found: total, limit: self.isa.limit() });
         }
         let mut code = Code { alignment: self.alignment.max(1), constants_alignment: 1, ..Code::default() };
         self.flatten_aliases();
@@ -31,7 +31,7 @@ impl CodeBuffer {
         code.bytes = self.compact(&starts, &labels);
         self.take_records(&mut code);
         code.code_size = code.bytes.len() as u32;
-        self.put_pool(pool, &labels, &mut code);
+        self.put_pool(pool, &labels, &mut code)?;
         for (label, state) in self.labels.iter() {
             if let LabelState::Alias(target) = *state {
                 labels[label.index()] = labels[target.index()];
@@ -123,7 +123,7 @@ impl CodeBuffer {
                 } else {
                     i64::from(target) - i64::from(start + u32::from(branch.short()))
                 };
-                if i8::try_from(distance).is_ok() { branch.short() } else { edit.length }
+                if branch.reaches(distance) { branch.short() } else { edit.length }
             };
             changed |= length != edit.length;
             edit.length = length; // never grows: I3
@@ -140,7 +140,7 @@ impl CodeBuffer {
             debug_assert_eq!(out.len(), start as usize);
             copied = edit.offset as usize + edit.emitted as usize;
             match edit.kind {
-                EditKind::Align(_) => crate::x64::encode::nops(edit.length as usize, &mut out),
+                EditKind::Align(_) => self.isa.pad(edit.length as usize, &mut out),
                 EditKind::Branch(branch, label) => {
                     let end = start as usize + edit.length as usize;
                     out.resize(end, 0);
@@ -171,13 +171,13 @@ impl CodeBuffer {
     }
 
     /// Places the pool and writes every fixup.
-    fn put_pool(&mut self, place: Pool, labels: &[u32], code: &mut Code) {
+    fn put_pool(&mut self, place: Pool, labels: &[u32], code: &mut Code) -> Result<(), TooLarge> {
         let (pool, offsets, alignment) = self.lay_out_pool();
         let mut base = 0;
         if place == Pool::AfterCode && !pool.is_empty() {
-            // Nothing runs into the padding; int3 if it does.
+            // Nothing runs into the padding; a trap if it does.
             base = code.bytes.len().next_multiple_of(alignment as usize) as u32;
-            code.bytes.resize(base as usize, 0xcc);
+            code.bytes.resize(base as usize, self.isa.filler());
             code.bytes.extend_from_slice(&pool);
             code.alignment = code.alignment.max(alignment);
         } else {
@@ -208,13 +208,16 @@ impl CodeBuffer {
                 }
             };
             let at = fixup.offset as usize;
-            code.bytes[at..at + 4].copy_from_slice(&(value as i32).to_le_bytes());
+            if let Err(limit) = fixup.form.write(&mut code.bytes[at..at + 4], value) {
+                return Err(TooLarge { found: value.unsigned_abs() as usize, limit });
+            }
         }
         if !apart.is_empty() {
             code.relocations.append(&mut apart);
             code.relocations.sort_by_key(|relocation| relocation.offset); // two sorted runs: linear
         }
         code.steps += self.fixups.len() as u64;
+        Ok(())
     }
 
     /// The pool's bytes, each constant's offset, and the alignment: the largest first, so that no padding is needed.

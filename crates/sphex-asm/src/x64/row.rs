@@ -10,6 +10,7 @@
 use super::features::{Feature, FeatureSet};
 use super::operand::{Mem, Operand, Size, Variant, gpr};
 use super::table::ROWS;
+pub use crate::operand::Role;
 use crate::register::{Reg, RegClass, RegSet};
 
 /// A row's number.
@@ -32,31 +33,6 @@ impl RowId {
 impl core::fmt::Debug for RowId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(ROWS.get(self.0 as usize).map_or("?", |row| row.id))
-    }
-}
-
-/// What an instruction does with an operand. For memory: with its contents; its address registers are always uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// Read.
-    Use,
-    /// Written after every use has been read (it may share a use's register). Bits beyond its width are undefined.
-    Def,
-    /// Written while uses are still to be read (it may share no use's register).
-    EarlyDef,
-    /// Read, then written: the allocator ties a use and a def.
-    Modify,
-}
-
-impl Role {
-    /// Whether the operand is read.
-    pub const fn reads(self) -> bool {
-        matches!(self, Role::Use | Role::Modify)
-    }
-
-    /// Whether the operand is written.
-    pub const fn writes(self) -> bool {
-        !matches!(self, Role::Use)
     }
 }
 
