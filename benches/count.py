@@ -3,13 +3,15 @@
 
 usage: count.py [--sphex PATH] [--embed PATH] [--only WORDS] [--limit PERCENT] [--bless]
        count.py --costs [--sphex PATH] [--only WORDS]
+       count.py --peers [--sphex PATH] [--only WORDS]
 
 A count does not depend on what else the machine runs and repeats to about a thousandth, so that it shows a regression of one
 hundredth that no clock here would. Each row is compared with counts.tsv beside this file; the command fails if one has grown
 by more than the limit, or is not there. --bless writes the table anew. Everything is compiled for the baseline CPU
 (valgrind's has no AVX-512), on one thread, without the cache. Rows of embedding are for one operation: twice as many are
 counted, and the difference is divided. --costs prints what interruption (the check that epochs, deadlines and signals need)
-and fuel cost the code that runs. Programs are those of ../shared/bench/open (BENCH_OPEN overrides) and hello.wasm.
+and fuel cost the code that runs. --peers counts what Wasmtime (on PATH) and the native twins of the programs execute beside
+Sphex, and what Wasmtime needs to compile them. Programs are those of ../shared/bench/open (BENCH_OPEN overrides) and hello.wasm.
 """
 import argparse, math, os, re, shutil, subprocess, sys, tempfile
 
@@ -21,6 +23,9 @@ OPEN = os.path.abspath(os.environ.get("BENCH_OPEN", os.path.join(ROOT, "../share
 
 # The three programs that are compiled and run, with arguments that make them short.
 PROGRAMS = {"bzip2": "1", "cmark": "3", "zstd": "1"}
+# Those that --peers runs.
+PEERS = {"box2d": "20", "bzip2": "1", "cmark": "3", "lua": "1", "polyk": "100 1", "shootk": "1",
+         "sqlite": "--memdb --size 2", "zstd": "1"}
 # Those that --costs runs.
 COSTS = {"bzip2": "1", "cmark": "3", "zstd": "1", "box2d": "20", "polyk": "100 1", "sqlite": "--memdb --size 2"}
 # What `embed repeat` can do, and how often it is done to be counted.
@@ -33,6 +38,7 @@ def parse():
     p.add_argument("--embed", default="", help="the embed program of this workspace; without it its rows are left out")
     p.add_argument("--only", default="", help="only rows that contain one of these words")
     p.add_argument("--costs", action="store_true")
+    p.add_argument("--peers", action="store_true")
     p.add_argument("--bless", action="store_true")
     p.add_argument("--limit", type=float, default=1.0)
     return p.parse_args()
@@ -138,13 +144,39 @@ def costs(options, scratch):
     print("| **geomean** | | " + " | ".join(means) + " |")
 
 
+def peers(options, scratch):
+    """Whole processes of the same work: Sphex, Wasmtime (some 34 million of start) and the native twin."""
+    sphex, words = os.path.abspath(options.sphex), options.only.split(",")
+    if not shutil.which("wasmtime"):
+        sys.exit("count.py --peers needs wasmtime on PATH (benches/setup.sh)")
+    compilers = {"sphex": [sphex, "compile", "-C", "threads=1", "--target", "x86_64-linux"],
+                 "wasmtime": ["wasmtime", "compile", "-C", "parallel-compilation=n", "--target", "x86_64-unknown-linux-gnu"]}
+    tools = {"sphex": sphex, "wasmtime": "wasmtime"}
+    print("| million instructions | compile: sphex | wasmtime | run: sphex | wasmtime | native |\n|---|" + "---:|" * 5)
+    for name, arguments in PEERS.items():
+        if not any(word in name for word in words):
+            continue
+        folder = f"{OPEN}/{name}"
+        build, run = {}, {}
+        for e, compile_ in compilers.items():
+            artifact = f"{scratch}/{name}-{e}"
+            build[e] = instructions([*compile_, f"{folder}/{name}.wasm", "-o", artifact], folder, scratch)
+            command = [tools[e], "run", "--allow-precompiled", "--dir", ".", artifact, *arguments.split()]
+            run[e] = instructions(command, folder, scratch)
+        native = instructions([f"{folder}/{name}.native", *arguments.split()], folder, scratch)
+        row = [name + " " + arguments]
+        for counts, base in ((build, build["wasmtime"]), (run, run["wasmtime"]), ({"native": native}, run["wasmtime"])):
+            row += [f"{count / 1e6:.1f} ({count / base:.2f})" for count in counts.values()]
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
 def main():
     options = parse()
     if not shutil.which("valgrind"):
         sys.exit("count.py needs valgrind (apt-get install valgrind)")
     scratch = tempfile.mkdtemp(prefix="sphex-count-")
     try:
-        (costs if options.costs else compare)(options, scratch)
+        (costs if options.costs else peers if options.peers else compare)(options, scratch)
     finally:
         shutil.rmtree(scratch)
 
