@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::Schedule;
 use crate::vm::allocator::Allocator;
+use crate::vm::scalars::Scalars;
 use crate::vm::stacks::Stacks;
 use crate::vm::traps;
 
@@ -26,6 +27,7 @@ pub(crate) struct Signature {
     pub(crate) id: u32,
     pub(crate) ty: FuncType,
     pub(crate) placement: Placement,
+    pub(crate) scalars: Option<Scalars>,
 }
 
 impl Signature {
@@ -173,7 +175,8 @@ impl Engine {
             return Ok(types.signatures[id as usize - 1].clone());
         }
         let id = types.signatures.len() as u32 + 1;
-        let signature = Arc::new(Signature { id, ty: ty.clone(), placement });
+        let scalars = Scalars::of(ty, &placement);
+        let signature = Arc::new(Signature { id, ty: ty.clone(), placement, scalars });
         types.ids.insert(ty.clone(), id);
         types.signatures.push(signature.clone());
         Ok(signature)

@@ -91,13 +91,23 @@ pub(crate) struct Saved {
 const FRAME: usize = 1024;
 
 thread_local! {
-    /// The store whose wasm this thread entered last. The signal handler reads it.
+    /// The store that this thread entered last, but for plain entries into wasm. The signal handler reads it where the
+    /// fault is not of wasm.
     static ACTIVE: Cell<*mut VmStore> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// The store whose wasm this thread runs, or null. Allocates nothing.
+/// The store whose code, compiled from CLIF, this thread runs, or null. Allocates nothing.
 pub(crate) fn active() -> *mut VmStore {
     ACTIVE.try_with(Cell::get).unwrap_or(ptr::null_mut())
+}
+
+/// What is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// Wasm, which has its vmctx, and so its store, in a register wherever it may fault.
+    Wasm,
+    /// Code compiled from CLIF, whose store the signal handler asks the thread for.
+    Clif,
 }
 
 /// Calls code with an image. Results are in the image if it returns `Ok`.
@@ -106,15 +116,17 @@ pub(crate) fn active() -> *mut VmStore {
 ///
 /// `code` is code of this store (V3) that wants this vmctx and the image's values; `store` is borrowed by no one else
 /// until this returns.
+#[inline]
 pub(crate) unsafe fn enter(
     store: StorePtr,
+    what: Entered,
     code: *const u8,
     vmctx: *mut u8,
     image: &mut Image,
 ) -> Result<()> {
     let stack_bytes = image.stack_bytes as usize;
     // SAFETY: the caller's promise.
-    unsafe { enter_by(store, stack_bytes, |vm| stubs::enter(code, vmctx, image, vm)) }
+    unsafe { enter_by(store, what, stack_bytes, |vm| stubs::enter(code, vmctx, image, vm)) }
 }
 
 /// Where the next entry would be *plain*: what `begin` computed for one, so that the entries after it only compare.
@@ -155,6 +167,7 @@ impl Plain {
 #[inline(always)]
 pub(crate) unsafe fn enter_by(
     store: StorePtr,
+    what: Entered,
     stack_bytes: usize,
     stub: impl FnOnce(*mut VmStore) -> u64,
 ) -> Result<()> {
@@ -175,14 +188,18 @@ pub(crate) unsafe fn enter_by(
             && (*inner).vm.limit().load(Ordering::Relaxed) == known.limit as u64;
         let mut outer = ptr::null_mut();
         if plain {
-            outer = ACTIVE.with(|active| active.replace(vm));
+            if what == Entered::Clif {
+                outer = ACTIVE.with(|active| active.replace(vm));
+            }
             (*vm).host = inner.cast();
         } else {
             begin(store, sp, stack_bytes)?;
         }
         let status = stub(vm);
         if plain {
-            ACTIVE.with(|active| active.set(outer));
+            if what == Entered::Clif {
+                ACTIVE.with(|active| active.set(outer));
+            }
             (*vm).entry_fp = 0;
         } else {
             end(store);

@@ -14,7 +14,7 @@ use sphex_artifact::convention::{Class, Shape};
 use sphex_artifact::types::{FuncType, ValType};
 use sphex_artifact::vmctx::{HostCall, Image, VmFuncRef, VmHeader};
 
-use super::activation::{enter, raise};
+use super::activation::{Entered, enter, raise};
 use super::direct;
 use super::hosts::HostEntry;
 use super::image::{self, Cursor};
@@ -568,7 +568,7 @@ const TYPED: usize = 17;
 /// # Safety
 ///
 /// The function is of this store, and of type `P -> R`.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
     store: StorePtr,
     found: Found,
@@ -595,7 +595,7 @@ pub(crate) unsafe fn typed<P: WasmValues, R: WasmValues>(
         let funcref = *found.0;
         match direct::enter::<P, R>(store, funcref, &mut image) {
             Some(entered) => entered?,
-            None => enter(store, funcref.code, funcref.vmctx, &mut image)?,
+            None => enter(store, Entered::Wasm, funcref.code, funcref.vmctx, &mut image)?,
         }
         Ok(R::load(&mut *store.0.as_ptr(), &image, results))
     }
@@ -632,7 +632,7 @@ unsafe fn by_placement(
         }
         image.stack = area;
         image.stack_bytes = u64::from(placement.stack_bytes);
-        enter(store, funcref.code, funcref.vmctx, &mut image)?;
+        enter(store, Entered::Wasm, funcref.code, funcref.vmctx, &mut image)?;
         take(&mut *store.0.as_ptr(), signature, &image, results);
         Ok(())
     }
@@ -669,6 +669,17 @@ unsafe fn raw(store: StorePtr, index: usize, values: &mut [RawVal]) -> Result<()
 /// Calls a function with values.
 pub(crate) fn untyped(store: StorePtr, index: usize, params: &[Val], results: &mut [Val]) -> Result<()> {
     let places = results.len();
+    // SAFETY: whoever has a `StorePtr` borrows the store, which keeps its functions as long as it lives.
+    unsafe {
+        let inner = &*store.0.as_ptr();
+        let func = &inner.funcs[index];
+        let (signature, callee) = (&*Arc::as_ptr(&func.signature), *func.funcref);
+        if let Some(scalars) = &signature.scalars
+            && let Some(called) = scalars.call(store, callee, params, results)
+        {
+            return called;
+        }
+    }
     // SAFETY: whoever has a `StorePtr` borrows the store; types and number are checked, references made for this store.
     unsafe {
         by_placement(
@@ -713,7 +724,7 @@ pub(crate) fn start(store: StorePtr, number: usize, function: u32) -> Result<()>
         let (code, vmctx) = inner.instances[number]
             .callee(function)
             .ok_or_else(|| Error::new(ErrorKind::Artifact, "a start function without code"))?;
-        enter(store, code, vmctx, &mut image::EMPTY.clone())
+        enter(store, Entered::Wasm, code, vmctx, &mut image::EMPTY.clone())
     }
 }
 
@@ -766,7 +777,7 @@ impl Found {
 }
 
 /// [`typed`] for a function whose type was compared when its `TypedFunc` was made. The store is that of its handle.
-#[inline]
+#[inline(always)]
 pub(crate) fn typed_checked<P: WasmValues, R: WasmValues>(
     store: StorePtr,
     found: Found,

@@ -6,13 +6,14 @@
 //! nothing. *Gives* the call of a `TypedFunc`, and the C function of a typed host function. Values go through an
 //! [`Image`] that only the Rust compiler sees: what is left of it is the registers.
 
+use std::arch::asm;
 use std::mem::{MaybeUninit, transmute};
 
 use sphex_artifact::convention::Shape;
 use sphex_artifact::types::ValType;
 use sphex_artifact::vmctx::{HostCall, Image, VmFuncRef, VmHeader, VmStore};
 
-use super::activation::enter_by;
+use super::activation::{Entered, enter_by};
 use super::call::{WasmRet, WasmValues, end_of, guarded, refs_of};
 use super::hosts::HostEntry;
 use super::image;
@@ -23,21 +24,6 @@ use crate::store::Caller;
 
 type Int = MaybeUninit<u64>;
 type Float = MaybeUninit<f64>;
-
-/// What `stubs::enter_registers` gives back of a function with this result: in rax, and in rdx or xmm0.
-#[repr(C)]
-struct Entered<V> {
-    /// 0: returned; 1: unwound, and there is no value.
-    status: u64,
-    value: MaybeUninit<V>,
-}
-
-/// `stubs::enter_registers`, for a function that gives a `V`.
-#[rustfmt::skip]
-type Enter<V> = unsafe extern "C" fn(
-    Int, Int, Int, Int, Int, Int, Float, Float, Float, Float, Float, Float, Float, Float,
-    code: *const u8, vmctx: *mut u8, store: *mut VmStore,
-) -> Entered<V>;
 
 /// What `stubs::exit_registers` calls, for a function that gives a `V`.
 #[rustfmt::skip]
@@ -86,27 +72,27 @@ pub(super) unsafe fn enter<P: WasmValues, R: WasmValues>(
     }
     // SAFETY: the stub is what `Enter` says; the rest is the caller's promise.
     unsafe {
-        Some(enter_by(store, 0, |vm| {
+        Some(enter_by(store, Entered::Wasm, 0, |vm| {
+            let (status, int, float) = call_stub::<P>(callee, image, vm);
+            // Whichever it is, something is there.
             if const { gives_float(R::TYPES) } {
-                let entered = call_stub::<P, f64>(callee, image, vm);
-                image.vector[0] =
-                    [if entered.status == 0 { entered.value.assume_init().to_bits() } else { 0 }, 0];
-                entered.status
+                image.vector[0] = [float.assume_init().to_bits(), 0];
             } else {
-                let entered = call_stub::<P, u64>(callee, image, vm);
-                // In any case something is there.
-                image.int[0] = entered.value.assume_init();
-                entered.status
+                image.int[0] = int.assume_init();
             }
+            status
         }))
     }
 }
 
+/// Calls the stub. The registers that callees of C keep are lost behind a trap, and so are said to be lost here: Rust has
+/// saved them already if it needs them, and the stub need not.
+///
 /// # Safety
 ///
-/// `V` is the class of the callee's result; the rest as for `enter`.
+/// As for `enter`.
 #[inline(always)]
-unsafe fn call_stub<P: WasmValues, V>(callee: VmFuncRef, image: &Image, vm: *mut VmStore) -> Entered<V> {
+unsafe fn call_stub<P: WasmValues>(callee: VmFuncRef, image: &Image, vm: *mut VmStore) -> (u64, Int, Float) {
     let int = |i: usize| {
         if i < const { count(P::TYPES, false) } { Int::new(image.int[i]) } else { Int::uninit() }
     };
@@ -114,29 +100,38 @@ unsafe fn call_stub<P: WasmValues, V>(callee: VmFuncRef, image: &Image, vm: *mut
         let used = i < const { count(P::TYPES, true) };
         if used { Float::new(f64::from_bits(image.vector[i][0])) } else { Float::uninit() }
     };
-    // SAFETY: the stub takes these arguments and gives such a result.
+    let (mut first, mut result) = (int(0), float(0));
+    let status: u64;
+    // SAFETY: the stub takes these registers and loses those that are named or that C's callees may lose; the rest is the
+    // caller's promise.
     unsafe {
-        let stub: Enter<V> = transmute(stubs::enter_registers as unsafe extern "C" fn());
-        stub(
-            int(0),
-            int(1),
-            int(2),
-            int(3),
-            int(4),
-            int(5),
-            float(0),
-            float(1),
-            float(2),
-            float(3),
-            float(4),
-            float(5),
-            float(6),
-            float(7),
-            callee.code,
-            callee.vmctx,
-            vm,
-        )
+        asm!(
+            "call {stub}",
+            stub = sym stubs::enter_registers,
+            inout("rax") vm => status,
+            inout("r11") callee.code => _,
+            inout("r15") callee.vmctx => _,
+            inout("rdi") first,
+            in("rsi") int(1),
+            in("rdx") int(2),
+            in("rcx") int(3),
+            in("r8") int(4),
+            in("r9") int(5),
+            inout("xmm0") result,
+            in("xmm1") float(1),
+            in("xmm2") float(2),
+            in("xmm3") float(3),
+            in("xmm4") float(4),
+            in("xmm5") float(5),
+            in("xmm6") float(6),
+            in("xmm7") float(7),
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            clobber_abi("sysv64"),
+        );
     }
+    (status, first, result)
 }
 
 /// The stub and the C function of a typed host function, if its values travel in registers. The function is to be called

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::activation::enter;
+use super::activation::{Entered, enter};
 use super::code::Code;
 use super::image;
 use super::store::StorePtr;
@@ -26,5 +26,7 @@ pub(crate) unsafe fn call_trampoline(
     image.int[0] = slots.as_mut_ptr() as u64;
     // SAFETY: the trampoline takes one pointer, in the first integer register of both conventions it may have; `code` is
     // borrowed meanwhile (V3). The rest is the caller's promise.
-    unsafe { enter(store, trampoline, std::ptr::with_exposed_provenance_mut(vmctx), &mut image) }
+    unsafe {
+        enter(store, Entered::Clif, trampoline, std::ptr::with_exposed_provenance_mut(vmctx), &mut image)
+    }
 }

@@ -37,6 +37,7 @@ pub(crate) mod memory;
 pub(crate) mod pool;
 pub(crate) mod profile;
 pub(crate) mod raw;
+pub(crate) mod scalars;
 pub(crate) mod shelf;
 pub(crate) mod slot;
 pub(crate) mod stacks;

@@ -9,8 +9,8 @@
 //! check of fuel, where a part of a store's fuel is used up and an async call is to give others a turn.
 
 use sphex_artifact::Trap;
-use sphex_artifact::sections::FrameState;
-use sphex_artifact::vmctx::VmStore;
+use sphex_artifact::sections::{FrameState, Kind};
+use sphex_artifact::vmctx::{VmHeader, VmStore};
 
 use super::activation;
 use super::async_call::suspend_for_yield;
@@ -47,14 +47,20 @@ pub(crate) struct Pause {
 
 fn decide(context: Context) -> Option<Resume> {
     fiber::die_of_overflow(context.address);
-    let vm = activation::active();
+    let (trap, is_wasm) = with_code_at(context.pc, |code| {
+        let offset = u32::try_from(context.pc - code.text().start).ok()?;
+        let view = code.view()?;
+        Some((view.trap_at(offset)?, view.header().kind == Kind::Module))
+    })?;
+    let vm = if is_wasm {
+        // SAFETY: wherever wasm can fault, the convention's register holds the vmctx of an instance (V1).
+        unsafe { (*std::ptr::with_exposed_provenance::<VmHeader>(context.vmctx)).store }
+    } else {
+        activation::active()
+    };
     if vm.is_null() {
         return None;
     }
-    let trap = with_code_at(context.pc, |code| {
-        let offset = u32::try_from(context.pc - code.text().start).ok()?;
-        code.view()?.trap_at(offset)
-    })?;
     // SAFETY: wasm of this store was running, on this thread, and wrote to a memory of its own.
     if trap.code == Trap::MemoryOutOfBounds.code() && unsafe { open_written(vm, context.address) } {
         // Once more.

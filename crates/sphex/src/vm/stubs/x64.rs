@@ -104,9 +104,9 @@ pub(crate) unsafe extern "C" fn enter(
     )
 }
 
-/// Enters wasm whose values are all in registers: those of its convention are C's, in the same order, and stand in front of
-/// `code, vmctx, store`, which the stack holds. The first integer result is given back behind the status; a vector result
-/// stays where C wants it. The frame is that of `enter`.
+/// Enters wasm whose values are all in registers: those of its convention are C's, in the same order. Called with the code
+/// in r11, the vmctx in r15 and the store in rax; gives the status in rax, and results where wasm leaves them. Keeps rbx
+/// and rbp only. The frame is that of `enter`, so that `unwind` leaves it, with nothing in what it has for the others.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn enter_registers() {
     naked_asm!(
@@ -117,26 +117,13 @@ pub(crate) unsafe extern "C" fn enter_registers() {
         "mov rbp, rsp",
         ".cfi_def_cfa_register rbp",
         "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "push rax",
         ".cfi_offset rbx, -24",
-        ".cfi_offset r12, -32",
-        ".cfi_offset r13, -40",
-        ".cfi_offset r14, -48",
-        ".cfi_offset r15, -56",
-        "mov rax, [rbp + 32]",
+        "sub rsp, 40",
         "mov [rax + {entry_sp}], rsp",
         "mov [rax + {entry_fp}], rbp",
-        "mov r15, [rbp + 24]",
         "xor r14d, r14d",
-        "call [rbp + 16]",
-        // The convention's callees keep rbx, r12 and r13; `unwind` takes them from the frame.
-        "mov r15, [rbp - 40]",
-        "mov r14, [rbp - 32]",
-        "mov rdx, rdi",
+        "call r11",
+        // The convention's callees keep rbx.
         "xor eax, eax",
         "leave",
         ".cfi_def_cfa rsp, 8",
@@ -391,8 +378,7 @@ pub(crate) unsafe extern "C" fn exit_registers() {
         "cmp dword ptr [rcx + {trap}], 0",
         "jne 2f",
         "mov rdi, rax",
-        "mov rsp, rbp",
-        "pop rbp",
+        "leave",
         ".cfi_remember_state",
         ".cfi_def_cfa rsp, 8",
         "ret",

@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) sp: usize,
     /// The link register, where there is one.
     pub(crate) link: usize,
+    /// The register in which the convention of wasm keeps the vmctx.
+    pub(crate) vmctx: usize,
     /// The address of the access that faulted, if it was one.
     pub(crate) address: usize,
 }
@@ -119,6 +121,7 @@ fn read(context: &libc::ucontext_t) -> Context {
         fp: registers[libc::REG_RBP as usize] as usize,
         sp: registers[libc::REG_RSP as usize] as usize,
         link: 0,
+        vmctx: registers[libc::REG_R15 as usize] as usize,
         address: 0,
     }
 }
@@ -149,6 +152,7 @@ fn read(context: &libc::ucontext_t) -> Context {
         fp: machine.regs[29] as usize,
         sp: machine.sp as usize,
         link: machine.regs[30] as usize,
+        vmctx: machine.regs[28] as usize,
         address: 0,
     }
 }
