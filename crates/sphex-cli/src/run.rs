@@ -90,10 +90,12 @@ impl Job<'_> {
             // The guest was done before it could be stopped: the process ends by the signal all the same.
             return Err(Failure::Code(os::die_by(signal)));
         }
-        if let Err(Failure::Exited(code)) = &ended
-            && *code != 0
-            && let Some(hint) = store.data().hint(run)
-        {
+        let hint = match &ended {
+            Err(Failure::Exited(code)) if *code != 0 => store.data().hint(run, false),
+            Err(Failure::Code(exit::TRAP)) => store.data().hint(run, true),
+            _ => None,
+        };
+        if let Some(hint) = hint {
             exit::say(&format!("hint: {hint}"));
         }
         // The system takes everything back at once, and sooner than we would.
@@ -225,8 +227,8 @@ trait Guest: Sized + 'static {
         program: impl FnOnce(&mut Store<Self>) -> sphex::Result<R>,
     ) -> sphex::Result<R>;
 
-    /// What may help with how it ended.
-    fn hint(&self, run: &Run) -> Option<String>;
+    /// What may help with how it ended: by a trap, or by an exit code.
+    fn hint(&self, run: &Run, trapped: bool) -> Option<String>;
 }
 
 impl Guest for WasiCtx {
@@ -249,8 +251,8 @@ impl Guest for WasiCtx {
         program(store)
     }
 
-    fn hint(&self, run: &Run) -> Option<String> {
-        advice::ending::hint(run, self)
+    fn hint(&self, run: &Run, trapped: bool) -> Option<String> {
+        if trapped { None } else { advice::ending::hint(run, self) }
     }
 }
 
@@ -297,13 +299,7 @@ impl<T: Guest> Program<'_, T> {
         initialize.call(store, ()).map_err(|error| ended(file, error))
     }
 
-    fn start(
-        &self,
-        store: &mut Store<T>,
-        file: &Path,
-        instance: Instance,
-        arguments: &[OsString],
-    ) -> Result {
+    fn start(&self, store: &mut Store<T>, file: &Path, instance: Instance, arguments: &[OsString]) -> Result {
         let exports = instance.exports(&mut *store).map_err(failure)?;
         let functions = || exports.iter().filter(|(_, item)| item.into_func().is_some());
         if functions().all(|(name, _)| name != "_start") {
@@ -331,7 +327,8 @@ impl<T: Guest> Program<'_, T> {
     fn invoke(&self, store: &mut Store<T>, file: &Path, instance: Instance, call: &Call<'_>) -> Result {
         let (func, values) = call.find(store, instance)?;
         self.initialize(store, file, instance)?;
-        let text = T::run(store, |store| call.run(store, func, &values)).map_err(|error| ended(file, error))?;
+        let text =
+            T::run(store, |store| call.run(store, func, &values)).map_err(|error| ended(file, error))?;
         exit::print(&text)
     }
 }

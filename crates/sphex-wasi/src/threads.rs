@@ -6,8 +6,8 @@
 //! whatever they run or wait for, and the first end is the program's.
 
 use sphex::{
-    Caller, Engine, Error, ErrorKind, ExternType, FuncType, InstancePre, InterruptHandle, Linker, Module, Result,
-    SharedMemory, Store, ValType,
+    Caller, Engine, Error, ErrorKind, ExternType, FuncType, InstancePre, InterruptHandle, Linker, Module,
+    Result, SharedMemory, Store, ValType,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -86,7 +86,10 @@ impl<T> Clone for WasiThreads<T> {
 impl<T> fmt::Debug for WasiThreads<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let running = self.lock().running.len();
-        f.debug_struct("WasiThreads").field("running", &running).field("most", &self.0.most).finish_non_exhaustive()
+        f.debug_struct("WasiThreads")
+            .field("running", &running)
+            .field("most", &self.0.most)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,11 +153,7 @@ impl<T: Send + 'static> WasiThreads<T> {
 
     /// Runs the first thread, then ends all others and waits until they are gone. Gives what the first thread gave, unless
     /// another one has ended the program before: then that one's trap, or error with an `exit_code()`.
-    pub fn run<R>(
-        &self,
-        store: &mut Store<T>,
-        first: impl FnOnce(&mut Store<T>) -> Result<R>,
-    ) -> Result<R> {
+    pub fn run<R>(&self, store: &mut Store<T>, first: impl FnOnce(&mut Store<T>) -> Result<R>) -> Result<R> {
         self.lock().running.insert(0, Some(store.interrupt_handle()));
         let given = first(store);
         let mut state = self.lock();
@@ -180,7 +179,8 @@ impl<T: Send + 'static> WasiThreads<T> {
             let mut state = self.lock();
             let running = state.running.keys().filter(|number| **number > 0).count();
             if running >= self.0.most {
-                let message = format!("{} threads: more than the limit of {} threads", running + 1, self.0.most);
+                let message =
+                    format!("{} threads: more than the limit of {} threads", running + 1, self.0.most);
                 return refuse(&mut state, message);
             }
             let number = state.number();
@@ -209,7 +209,8 @@ impl<T: Send + 'static> WasiThreads<T> {
         if let Err(error) = ended
             && !state.over
         {
-            let error = if error.exit_code().is_some() { error } else { error.context(format!("thread {number}")) };
+            let error =
+                if error.exit_code().is_some() { error } else { error.context(format!("thread {number}")) };
             state.ended = Some(error);
             state.end();
         }

@@ -178,12 +178,22 @@ impl SharedMemory {
 
     /// `memory.atomic.wait32`: blocks this thread until someone notifies, if the 4 bytes at an address are `expected`. An
     /// error as for [`SharedMemory::atomic_notify`].
-    pub fn atomic_wait32(&self, address: u64, expected: u32, timeout: Option<Duration>) -> Result<WaitResult> {
+    pub fn atomic_wait32(
+        &self,
+        address: u64,
+        expected: u32,
+        timeout: Option<Duration>,
+    ) -> Result<WaitResult> {
         self.wait(address, Expected { wide: false, value: u64::from(expected) }, timeout)
     }
 
     /// `memory.atomic.wait64`, as [`SharedMemory::atomic_wait32`] with 8 bytes at a multiple of 8.
-    pub fn atomic_wait64(&self, address: u64, expected: u64, timeout: Option<Duration>) -> Result<WaitResult> {
+    pub fn atomic_wait64(
+        &self,
+        address: u64,
+        expected: u64,
+        timeout: Option<Duration>,
+    ) -> Result<WaitResult> {
         self.wait(address, Expected { wide: true, value: expected }, timeout)
     }
 

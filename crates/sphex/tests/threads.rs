@@ -26,9 +26,15 @@ fn engines() -> Vec<(&'static str, Engine)> {
     pooled.host.allocation = Allocation::Pooling(Pooling { instances: 8, memories: 4, ..Pooling::default() });
     let mut plain = Config::new();
     plain.compile.optimize = false;
-    [("guarded", Config::new()), ("checked", checked), ("explicit", explicit), ("pooled", pooled), ("plain", plain)]
-        .map(|(name, config)| (name, Engine::new(&config).unwrap()))
-        .into()
+    [
+        ("guarded", Config::new()),
+        ("checked", checked),
+        ("explicit", explicit),
+        ("pooled", pooled),
+        ("plain", plain),
+    ]
+    .map(|(name, config)| (name, Engine::new(&config).unwrap()))
+    .into()
 }
 
 /// Runs the export `run` of the module on as many threads, each in a store of its own, begun together.
@@ -168,13 +174,12 @@ fn sequential_consistency_forbids_what_it_forbids() {
     let y = "(i32.add (local.get $at) (i32.const 64))";
     let one = "(i32.const 1)";
     // Store buffering: somebody sees the other's store.
-    let side = |mine: &str, other: &str| {
-        format!("(i32.atomic.store {mine} {one}) (i32.atomic.load {other})")
-    };
+    let side = |mine: &str, other: &str| format!("(i32.atomic.store {mine} {one}) (i32.atomic.load {other})");
     let counts = outcomes(&engine, &litmus(&side(x, y), &side(y, x)), ROUNDS);
     assert_eq!(counts[0][0], 0, "SB {counts:?}");
     // The same with plain accesses and a fence between them.
-    let side = |mine: &str, other: &str| format!("(i32.store {mine} {one}) (atomic.fence) (i32.load {other})");
+    let side =
+        |mine: &str, other: &str| format!("(i32.store {mine} {one}) (atomic.fence) (i32.load {other})");
     let counts = outcomes(&engine, &litmus(&side(x, y), &side(y, x)), ROUNDS);
     assert_eq!(counts[0][0], 0, "SB with fences {counts:?}");
     // Message passing: who sees the flag sees the data, which is a plain store.
@@ -187,7 +192,9 @@ fn sequential_consistency_forbids_what_it_forbids() {
     assert_eq!(counts[0][1] + counts[1][1], 0, "MP {counts:?}");
     // Load buffering: nobody sees what was written because of what they wrote.
     let side = |mine: &str, other: &str| {
-        format!("(local $seen i32) (local.set $seen (i32.atomic.load {other})) (i32.atomic.store {mine} {one}) (local.get $seen)")
+        format!(
+            "(local $seen i32) (local.set $seen (i32.atomic.load {other})) (i32.atomic.store {mine} {one}) (local.get $seen)"
+        )
     };
     let counts = outcomes(&engine, &litmus(&side(x, y), &side(y, x)), ROUNDS);
     assert_eq!(counts[1][1], 0, "LB {counts:?}");
@@ -233,7 +240,8 @@ fn waits_without_a_partner() {
         let began = Instant::now();
         assert_eq!(wait32.call(&mut store, (0, 0, 20_000_000)).unwrap(), 2);
         assert!(began.elapsed() >= Duration::from_millis(20));
-        let mut trap = |result: sphex::Result<i32>, trap| assert_eq!(result.unwrap_err().trap(), Some(trap), "{name}");
+        let mut trap =
+            |result: sphex::Result<i32>, trap| assert_eq!(result.unwrap_err().trap(), Some(trap), "{name}");
         // Alignment before bounds, with the whole of the address.
         trap(wait32.call(&mut store, (65534, 0, 0)), Trap::HeapMisaligned);
         trap(wait32.call(&mut store, (65538, 0, 0)), Trap::HeapMisaligned);
@@ -284,7 +292,8 @@ fn notifications_wake_as_many_as_they_say_in_order() {
             let (engine, memory) = (&engine, &memory);
             scope.spawn(move || {
                 let (mut store, instance) = waiting(engine, memory);
-                func::<(i32, i32, i64), i32>(&mut store, instance, "wait32").call(&mut store, (address, 0, timeout))
+                func::<(i32, i32, i64), i32>(&mut store, instance, "wait32")
+                    .call(&mut store, (address, 0, timeout))
             })
         };
         let waits = [wait(0, -1), wait(0, i64::MAX), wait(0, i64::MIN), wait(8, -1)];
@@ -347,17 +356,20 @@ fn what_stops_a_store_ends_its_wait() {
         })
     };
     let handle = std::sync::OnceLock::new();
-    let interrupted = wait(
-        &|store| drop(handle.set(store.interrupt_handle())),
-        &|| loop {
-            if let Some(handle) = handle.get() {
-                return handle.interrupt();
-            }
-        },
-    );
+    let interrupted = wait(&|store| drop(handle.set(store.interrupt_handle())), &|| loop {
+        if let Some(handle) = handle.get() {
+            return handle.interrupt();
+        }
+    });
     assert_eq!(interrupted, Some(Trap::Interrupt));
-    assert_eq!(wait(&|store| store.set_epoch_deadline(1), &|| engine.increment_epoch()), Some(Trap::EpochDeadline));
-    assert_eq!(wait(&|store| store.set_timeout(Duration::from_millis(5)).unwrap(), &|| {}), Some(Trap::Timeout));
+    assert_eq!(
+        wait(&|store| store.set_epoch_deadline(1), &|| engine.increment_epoch()),
+        Some(Trap::EpochDeadline)
+    );
+    assert_eq!(
+        wait(&|store| store.set_timeout(Duration::from_millis(5)).unwrap(), &|| {}),
+        Some(Trap::Timeout)
+    );
     // Nobody is left behind in the table.
     assert_eq!(memory.atomic_notify(16, u32::MAX).unwrap(), 0);
     // A callback may let the wait go on.
@@ -524,7 +536,9 @@ fn bulk_operations_and_segments_reach_shared_memories() {
 #[test]
 fn handles_share_and_slices_do_not() {
     let engine = Engine::default();
-    let module = Module::new(&engine, r#"(module (memory (export "m") 1 2 shared) (data (i32.const 8) "text"))"#).unwrap();
+    let module =
+        Module::new(&engine, r#"(module (memory (export "m") 1 2 shared) (data (i32.const 8) "text"))"#)
+            .unwrap();
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let memory = instance.get_memory(&mut store, "m").unwrap();
@@ -560,8 +574,12 @@ fn handles_share_and_slices_do_not() {
 #[test]
 fn limits_and_pools_count_shared_memories() {
     let engine = Engine::default();
-    let module = Module::new(&engine, r#"(module (memory (export "m") 1 4 shared)
-        (func (export "grow") (result i32) (memory.grow (i32.const 1))))"#).unwrap();
+    let module = Module::new(
+        &engine,
+        r#"(module (memory (export "m") 1 4 shared)
+        (func (export "grow") (result i32) (memory.grow (i32.const 1))))"#,
+    )
+    .unwrap();
     let memory = SharedMemory::new(&engine, shared_type(2, 4)).unwrap();
     let mut store = Store::new(&engine, ());
     store.set_limits(StoreLimitsBuilder::new().memory_size(1 << 16).memories(1).build());
@@ -614,7 +632,13 @@ fn types_and_plans_are_checked() {
     let memory = SharedMemory::new(&engine, shared_type(1, 2)).unwrap();
     let mut store = Store::new(&engine, ());
     let handle = memory.attach(&mut store).unwrap();
-    for (wanted, fine) in [("1 2 shared", true), ("1 3 shared", true), ("1 1 shared", false), ("2 2 shared", false), ("1 2", false)] {
+    for (wanted, fine) in [
+        ("1 2 shared", true),
+        ("1 3 shared", true),
+        ("1 1 shared", false),
+        ("2 2 shared", false),
+        ("1 2", false),
+    ] {
         let module = Module::new(&engine, format!(r#"(module (import "" "" (memory {wanted})))"#)).unwrap();
         let made = Instance::new(&mut store, &module, &[Extern::Memory(handle)]);
         assert_eq!(made.is_ok(), fine, "{wanted}");
@@ -639,7 +663,8 @@ fn types_and_plans_are_checked() {
 #[test]
 fn artifacts_say_that_a_memory_is_shared() {
     let engine = Engine::default();
-    let bytes = engine.precompile(&wat::parse_str(r#"(module (memory (export "m") 1 2 shared))"#).unwrap()).unwrap();
+    let bytes =
+        engine.precompile(&wat::parse_str(r#"(module (memory (export "m") 1 2 shared))"#).unwrap()).unwrap();
     // SAFETY: just compiled.
     #[allow(unsafe_code)]
     let module = unsafe { Module::deserialize(&engine, &bytes) }.unwrap();

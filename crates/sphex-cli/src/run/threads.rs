@@ -68,9 +68,12 @@ impl Guest for Threaded {
         threads.run(store, program)
     }
 
-    fn hint(&self, run: &Run) -> Option<String> {
+    fn hint(&self, run: &Run, trapped: bool) -> Option<String> {
         match self.threads.refused() {
-            Some(why) => Some(format!("the guest was refused a thread: {why}; -S max-threads=N sets the limit")),
+            Some(why) => {
+                Some(format!("the guest was refused a thread: {why}; -S max-threads=N sets the limit"))
+            }
+            None if trapped => None,
             None => advice::ending::hint(run, &self.ctx.lock()),
         }
     }

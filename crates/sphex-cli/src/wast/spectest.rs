@@ -1,8 +1,8 @@
 //! The module `spectest`, which scripts import from.
 
 use sphex::{
-    FuncType, Global, GlobalType, Linker, Memory, MemoryType, RefType, Result, SharedMemory, Store, Table, TableType, Val,
-    ValType,
+    FuncType, Global, GlobalType, Linker, Memory, MemoryType, RefType, Result, SharedMemory, Store, Table,
+    TableType, Val, ValType,
 };
 
 /// Defines it.

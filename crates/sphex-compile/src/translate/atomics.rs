@@ -13,6 +13,7 @@ use sphex_ir::{AtomicRmwOp, InstData, MemFlags, Opcode, Region, Type, Value, typ
 use wasmparser::{MemArg, MemArgTarget};
 
 /// What happens at an atomic operator that is reachable: one row each.
+#[rustfmt::skip]
 macro_rules! atomics {
     ($t:ident visit_memory_atomic_notify $m:ident) => { $t.atomic_notify(&$m) };
     ($t:ident visit_memory_atomic_wait32 $m:ident) => { $t.atomic_wait(Builtin::MemoryAtomicWait32, &$m) };

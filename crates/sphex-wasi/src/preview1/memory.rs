@@ -10,8 +10,8 @@ use super::Fault;
 use super::types::Errno;
 use bumpalo::Bump;
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
 use sphex::SharedMemory;
+use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 
 /// The most buffers one call takes, as Linux has it.
@@ -363,7 +363,13 @@ mod tests {
         assert_eq!(received, Ok(6));
         assert_eq!(memory.bytes(8, 12), Ok(&b"ef\x07\x07\x07\x07\x07\x07abcd"[..]));
         assert_eq!(memory.sources(32, 2).unwrap().iter().map(|s| s[0]).collect::<Vec<_>>(), [b'a', b'e']);
-        assert_eq!(memory.fill(0, 4, |bytes| { bytes.fill(1); Ok(2) }), Ok(2));
+        assert_eq!(
+            memory.fill(0, 4, |bytes| {
+                bytes.fill(1);
+                Ok(2)
+            }),
+            Ok(2)
+        );
         assert_eq!(memory.read::<4>(0), Ok([1, 1, 7, 7]));
         assert_eq!(memory.path(16, 4), Ok("abcd"));
         assert_eq!(memory.write(65_535, &[0, 0]), Err(Errno::Fault));

@@ -142,9 +142,8 @@ pub(super) unsafe extern "C" fn memory_fill(vmctx: Vmctx, memory: u32, dst: u64,
 
 /// Sees to it that these bytes can be written, `len` from `at` on, which are of a memory of the store.
 fn open(inner: &mut StoreInner, at: *mut u8, len: usize) -> Result<(), Trap> {
-    let within = |memory: &LinearMemory| {
-        at.addr().checked_sub(memory.base().addr()).filter(|at| *at < memory.len())
-    };
+    let within =
+        |memory: &LinearMemory| at.addr().checked_sub(memory.base().addr()).filter(|at| *at < memory.len());
     let own = inner.memories.iter_mut().filter_map(|entry| match &mut entry.storage {
         Storage::Own(memory) => Some(memory),
         // All its pages are open.
@@ -225,7 +224,12 @@ fn target(inner: &mut StoreInner, memory: usize, at: u64, len: u64) -> Result<*m
     storage.target(range.start, range.len()).and_then(io::Result::ok).ok_or(Trap::MemoryOutOfBounds)
 }
 
-pub(super) unsafe extern "C" fn memory_atomic_notify(vmctx: Vmctx, memory: u32, address: u64, count: u32) -> u64 {
+pub(super) unsafe extern "C" fn memory_atomic_notify(
+    vmctx: Vmctx,
+    memory: u32,
+    address: u64,
+    count: u32,
+) -> u64 {
     // SAFETY: called by a stub.
     unsafe {
         run(vmctx, 0, |inner, number| {

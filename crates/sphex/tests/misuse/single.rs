@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use sphex::jit::{DataValue, Jit};
 use sphex::{
     AsContextMut, Caller, Config, Engine, Error, Extern, Func, FuncType, Global, GlobalType, Instance,
-    Linker, Memory, MemoryType, Module, RawVal, RefType, Result, RootScope, Rooted, SharedMemory,
-    Store, StoreLimitsBuilder, Table, TableType, Val, ValType,
+    Linker, Memory, MemoryType, Module, RawVal, RefType, Result, RootScope, Rooted, SharedMemory, Store,
+    StoreLimitsBuilder, Table, TableType, Val, ValType,
 };
 
 use crate::handles::now;
@@ -391,7 +391,9 @@ pub const ROWS: &[Row] = &[
     ("SharedMemory::attach", "larger than the store's limit", |w| {
         w.shared.attach(w.limited(|limits| limits.memory_size(1000))).map(drop)
     }),
-    ("SharedMemory::attach", "too many", |w| w.shared.attach(w.limited(|limits| limits.memories(0))).map(drop)),
+    ("SharedMemory::attach", "too many", |w| {
+        w.shared.attach(w.limited(|limits| limits.memories(0))).map(drop)
+    }),
     ("SharedMemory::read", "across the end", |w| w.shared.read(65535, &mut [0, 0])),
     ("SharedMemory::read", "offset beyond any number", |w| w.shared.read(usize::MAX, &mut [0, 0])),
     ("SharedMemory::write", "across the end", |w| w.shared.write(65535, &[0, 0])),
