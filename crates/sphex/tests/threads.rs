@@ -240,7 +240,7 @@ fn waits_without_a_partner() {
         let began = Instant::now();
         assert_eq!(wait32.call(&mut store, (0, 0, 20_000_000)).unwrap(), 2);
         assert!(began.elapsed() >= Duration::from_millis(20));
-        let mut trap =
+        let trap =
             |result: sphex::Result<i32>, trap| assert_eq!(result.unwrap_err().trap(), Some(trap), "{name}");
         // Alignment before bounds, with the whole of the address.
         trap(wait32.call(&mut store, (65534, 0, 0)), Trap::HeapMisaligned);

@@ -371,7 +371,7 @@ pub const ROWS: &[Row] = &[
     }),
     ("Memories::get", "shared", |w| {
         let memory = w.shared.attach(&mut w.store)?;
-        w.store.split().1.get(memory).map(drop)
+        w.store.as_context_mut().split().1.get(memory).map(drop)
     }),
     ("Memory::read", "shared, across the end", |w| {
         w.shared.attach(&mut w.store)?.read(&w.store, 65535, &mut [0, 0])
