@@ -30,6 +30,10 @@ pub fn execute(run: &Run) -> Result {
     if options.memory_reservation.is_none() && !address_space_suffices() {
         options.memory_reservation = Some(0);
     }
+    if options.wasi_threads && !options.interruption {
+        let why = "a thread that loops could not be stopped when the program ends";
+        return Err(Failure::usage(format!("-S threads needs -C interruption: {why}")));
+    }
     let Some((file, arguments)) = run.file_and_args.split_first() else {
         let hint = advice::ending::swallowed(run);
         return Err(Failure::usage(advice::with_hint(

@@ -175,18 +175,18 @@ impl SharedData {
         mut look: impl FnMut() -> Result<()>,
     ) -> Result<Ended> {
         let Some(waiter) = self.join(address, expected, sleeper) else { return Ok(Ended::Mismatch) };
+        // However it ends: an epoch callback may panic.
+        let place = Place { memory: self, address, waiter };
+        let waiter = &place.waiter;
         loop {
             let sequence = waiter.parker().sequence();
             if waiter.is_notified() {
                 return Ok(Ended::Notified);
             }
-            if let Err(error) = look() {
-                self.leave(address, &waiter);
-                return Err(error);
-            }
+            look()?;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return Ok(if self.leave(address, &waiter) { Ended::Notified } else { Ended::TimedOut });
+                return Ok(if self.leave(address, waiter) { Ended::Notified } else { Ended::TimedOut });
             }
             waiter.parker().park(sequence, left);
         }
@@ -200,6 +200,21 @@ impl SharedData {
         deadline: Option<Instant>,
     ) -> Result<Ended> {
         self.wait(address, expected, deadline, Sleeper::Host(Parker::default()), || Ok(()))
+    }
+}
+
+/// A waiter's place in the table, which it leaves.
+struct Place<'a> {
+    memory: &'a SharedData,
+    address: usize,
+    waiter: Arc<Waiter>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.waiter.is_notified() {
+            self.memory.leave(self.address, &self.waiter);
+        }
     }
 }
 
