@@ -106,7 +106,10 @@ fn a_limit_is_an_error_code_and_a_reason() {
 fn the_first_end_is_the_programs() {
     let spawn = "(drop (call $spawn (i32.const 1))) (drop (call $spawn (i32.const 2)))";
     let by_second = |what: &str| {
-        program(&format!("(if (i32.eq (local.get $argument) (i32.const 2)) (then {what})) (call $wait)"), &format!("{spawn} (call $wait)"))
+        program(
+            &format!("(if (i32.eq (local.get $argument) (i32.const 2)) (then {what})) (call $wait)"),
+            &format!("{spawn} (call $wait)"),
+        )
     };
     assert_eq!(run(&by_second("(call $exit (i32.const 300))"), 8).0.unwrap_err().exit_code(), Some(300));
     let error = run(&by_second("unreachable"), 8).0.unwrap_err();
