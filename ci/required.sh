@@ -6,7 +6,7 @@ list=gdb
 [ -d ../shared/corpora ] && list=$list,shared
 programs=${PREFIX:-/opt/sphex-programs}/programs
 made=yes
-for name in rust_files cpp_streams goroutines cc1 cc1plus; do
+for name in rust_files rust_threads cpp_streams goroutines cc1 cc1plus; do
   [ -e "$programs/$name.wasm" ] || made=no
 done
 [ $made = yes ] && list=$list,toolchains

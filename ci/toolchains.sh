@@ -21,6 +21,10 @@ fi
 
 newer() { [ ! -e "$2" ] || [ "$1" -nt "$2" ]; }
 src=tests/programs
+if newer $src/rust_threads.rs "$out/rust_threads.wasm"; then
+  rustup target add wasm32-wasip1-threads
+  rustc --target wasm32-wasip1-threads --edition 2021 -O $src/rust_threads.rs -o "$out/rust_threads.wasm"
+fi
 if newer $src/rust_files.rs "$out/rust_files.wasm"; then
   rustc +deb196 --target wasm32-wasip1 --edition 2021 -O $src/rust_files.rs -o "$out/rust_files.wasm"
 fi

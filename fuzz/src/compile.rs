@@ -19,7 +19,7 @@ pub fn check(engine: &Engine, bytes: &[u8]) -> Result<usize, String> {
     let module = match choices.below(8) {
         0 => bytes.to_vec(),
         1 => [b"\0asm\x01\0\0\0", rest].concat(),
-        _ => match modules::module(rest) {
+        _ => match modules::to_compile(rest) {
             Some(module) => damaged(module, &mut choices),
             None => return Ok(0),
         },

@@ -9,8 +9,18 @@ const FUEL: u32 = 20_000;
 
 /// A module from bytes; `None` where the bytes do not suffice for one.
 pub fn module(bytes: &[u8]) -> Option<Vec<u8>> {
+    make(bytes, false)
+}
+
+/// The same with shared memories and atomics, not to be run: who waits for a notification that never comes waits for ever.
+#[allow(dead_code, reason = "the test that runs what it makes has this file, too")]
+pub fn to_compile(bytes: &[u8]) -> Option<Vec<u8>> {
+    make(bytes, true)
+}
+
+fn make(bytes: &[u8], threads: bool) -> Option<Vec<u8>> {
     let (head, rest) = bytes.split_at_checked(16)?;
-    let config = config(&mut Choices::new(head));
+    let config = wasm_smith::Config { threads_enabled: threads, ..config(&mut Choices::new(head)) };
     let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(rest)).ok()?;
     module.ensure_termination(FUEL).ok()?;
     Some(module.to_bytes())

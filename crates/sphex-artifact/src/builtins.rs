@@ -119,6 +119,12 @@ builtins! {
     FmaF32 fma_f32(x: F32, y: F32, z: F32) -> F32;
     /// `x * y + z` rounded once, for a CPU without the instruction.
     FmaF64 fma_f64(x: F64, y: F64, z: F64) -> F64;
+    /// `memory.atomic.notify` at an effective address. Gives how many it woke.
+    MemoryAtomicNotify memory_atomic_notify(memory: I32, address: I64, count: I32) -> I64;
+    /// `memory.atomic.wait32` at an effective address, for so many nanoseconds or, if they are negative, for ever.
+    MemoryAtomicWait32 memory_atomic_wait32(memory: I32, address: I64, expected: I32, timeout: I64) -> I64;
+    /// `memory.atomic.wait64`, likewise.
+    MemoryAtomicWait64 memory_atomic_wait64(memory: I32, address: I64, expected: I64, timeout: I64) -> I64;
 }
 
 impl Builtin {

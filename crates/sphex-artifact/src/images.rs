@@ -4,7 +4,7 @@
 //! rewrites the module's segments to refer to them. Which segments may go into an image without anyone noticing:
 //!
 //! - Only a prefix of the active segments, up to the first whose offset is not a constant, whose memory is imported, or
-//!   that lies outside its memory's first size. The segments before that one cannot trap, so that the order in
+//!   that lies outside its memory's first size, or whose memory is shared: that may live longer than the module. The segments before that one cannot trap, so that the order in
 //!   which they are written does not matter to anything but each other.
 //! - Of a memory, all of them or none: none if the image would pass twice their bytes plus 64 KiB.
 //!
@@ -82,6 +82,7 @@ fn placeable(module: &Module, segments: &[&[u8]]) -> Vec<Placeable> {
     for (segment, (data, bytes)) in module.data.iter().zip(segments).enumerate() {
         let SegmentMode::Active { target, offset } = &data.mode else { continue };
         let memory = module.memories.get(*target as usize).filter(|_| !module.is_imported_memory(*target));
+        let memory = memory.filter(|memory| !memory.ty.shared);
         let size = memory.and_then(|memory| memory.ty.minimum_bytes());
         let (Some(size), Some(at)) = (size, offset.as_integer()) else { break };
         if at.checked_add(bytes.len() as u64).is_none_or(|end| end > size) {

@@ -146,6 +146,12 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
+    /// The same for a shared memory, whose base never changes: where nothing is reserved for every memory, address space is
+    /// reserved for as many bytes as this one may have.
+    pub const fn shared(self) -> MemoryPlan {
+        MemoryPlan { may_move: false, ..self }
+    }
+
     /// Is a memory that was made by plan `actual` good for code that was compiled for this one?
     pub const fn accepts(&self, actual: &MemoryPlan) -> bool {
         (self.may_move || !actual.may_move)

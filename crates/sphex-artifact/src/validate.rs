@@ -138,6 +138,7 @@ fn table_type(ty: &TableType) -> Check {
 fn memory_type(ty: &MemoryType) -> Check {
     ensure!(matches!(ty.page_size_log2, 0 | 16), "a memory with pages of 2^{} bytes", ty.page_size_log2);
     ensure!(ty.maximum.is_none_or(|maximum| ty.minimum <= maximum), "a memory's minimum exceeds its maximum");
+    ensure!(!ty.shared || ty.maximum.is_some(), "a shared memory without a maximum");
     ensure!(ty.minimum <= ty.limit_pages(), "a memory's minimum exceeds its address space");
     Ok(())
 }

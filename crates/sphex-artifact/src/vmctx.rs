@@ -63,7 +63,8 @@ pub struct VmStore {
     pub exit_sp: u64,
 }
 
-/// A linear memory.
+/// A linear memory. Where a vmctx has one of a shared memory that the module defines, `base` is the address of the memory's
+/// own, which stores share and of which only the length ever changes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct VmMemory {
@@ -212,6 +213,8 @@ pub mod memory {
 
     /// Of `base`.
     pub const BASE: u32 = offset_of!(VmMemory, base) as u32;
+    /// Of the address of a shared memory's own [`VmMemory`], in that of a vmctx.
+    pub const SHARED: u32 = BASE;
     /// Of `len`.
     pub const LEN: u32 = offset_of!(VmMemory, len) as u32;
 }

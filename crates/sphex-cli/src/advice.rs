@@ -20,7 +20,9 @@ pub fn is_missing<T>(linker: &Linker<T>, module: &Module) -> bool {
 pub fn missing<T>(linker: &Linker<T>, module: &Module, given: &[Preload]) -> Option<String> {
     let missing: Vec<_> =
         module.imports().filter(|import| !linker.is_defined(import.module, import.name)).collect();
-    let first = missing.first()?;
+    // Threads come with a memory, which tells less.
+    let spawns = |import: &&ImportType<'_>| import.module == "wasi" && import.name == "thread-spawn";
+    let first = missing.iter().find(spawns).or_else(|| missing.first())?;
     let mut text = String::from("missing import");
     if missing.len() > 1 {
         text += "s";
@@ -63,6 +65,11 @@ fn help<T>(linker: &Linker<T>, import: &ImportType<'_>, given: &[Preload]) -> St
         let functions = linker.names(module);
         let near = near::suggestion(name, functions.iter().map(String::as_str));
         return format!("it is no function of WASI preview 1, which is provided by default{near}");
+    }
+    if let ExternType::Memory(memory) = ty
+        && memory.shared
+    {
+        return "-S threads makes the shared memories that a program imports".to_owned();
     }
     let what = match ty {
         ExternType::Memory(_) => "a memory of that name",

@@ -2,11 +2,14 @@
 //!
 //! Nothing is made that the program does not ask for: no thread, and WASI's functions only if it imports them.
 
+mod threads;
+
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Context;
-use sphex::{AsContextMut, ErrorKind, Instance, Linker, Module, Profiler, Store, Trap};
+use sphex::{AsContextMut, ErrorKind, Instance, InstancePre, Linker, Module, Profiler, Store, Trap};
 use sphex_wasi::preview1::{self, Stop};
 use sphex_wasi::{WasiCtx, WasiCtxBuilder};
 
@@ -27,6 +30,10 @@ pub fn execute(run: &Run) -> Result {
     if options.memory_reservation.is_none() && !address_space_suffices() {
         options.memory_reservation = Some(0);
     }
+    if options.wasi_threads && !options.interruption {
+        let why = "a thread that loops could not be stopped when the program ends";
+        return Err(Failure::usage(format!("-S threads needs -C interruption: {why}")));
+    }
     let Some((file, arguments)) = run.file_and_args.split_first() else {
         let hint = advice::ending::swallowed(run);
         return Err(Failure::usage(advice::with_hint(
@@ -40,48 +47,77 @@ pub fn execute(run: &Run) -> Result {
 
     let engine = engine::engine(&options)?;
     let module = input::module(&engine, file, &options, run.allow_precompiled)?;
-    let mut store = Store::new(&engine, guest);
-    store.set_limits(engine::limits(&options));
-    if let Some(fuel) = options.fuel {
-        store.set_fuel(fuel).map_err(failure)?;
+    let job = Job { run, options: &options, file, arguments, call };
+    match options.wasi_threads {
+        false => job.execute(Store::new(&engine, guest), module),
+        true => job.execute(threads::store(&engine, guest, &options), module),
     }
-    let mut program = Program { linker: Linker::new(&engine), given: &[] };
-    os::watch(store.interrupt_handle()).context("cannot handle signals")?;
-    // Made now: once the guest runs, a descriptor that is missing would show as an error of its write to a pipe.
-    store.as_context_mut().interruption().event().map_err(failure)?;
-    if let Some(timeout) = options.timeout {
-        store.set_timeout(timeout).map_err(failure)?;
-    }
+}
 
-    for (position, preload) in run.preloads.iter().enumerate() {
-        program.given = &run.preloads[..position];
-        let library = input::module(&engine, &preload.file, &options, run.allow_precompiled)?;
-        let instance = program.instantiate(&mut store, &preload.file, &library)?;
-        program.initialize(&mut store, &preload.file, instance)?;
-        let defined = program.linker.instance(&mut store, &preload.name, instance);
-        defined.map_err(|error| failure_in(&preload.file, error))?;
+/// What is to be run.
+struct Job<'a> {
+    run: &'a Run,
+    options: &'a Options,
+    file: &'a Path,
+    arguments: &'a [OsString],
+    call: Option<Call<'a>>,
+}
+
+impl Job<'_> {
+    /// Runs the program in this store.
+    fn execute<T: Guest>(self, mut store: Store<T>, module: Module) -> Result {
+        let Job { run, options, file, arguments, call } = self;
+        let engine = module.engine().clone();
+        let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        restrict(&mut store, options, deadline).map_err(failure)?;
+        let mut program = Program { linker: Linker::new(&engine), given: &[] };
+        os::watch(store.interrupt_handle()).context("cannot handle signals")?;
+        // Made now: once the guest runs, a descriptor that is missing would show as an error of its write to a pipe.
+        store.as_context_mut().interruption().event().map_err(failure)?;
+        for (position, preload) in run.preloads.iter().enumerate() {
+            program.given = &run.preloads[..position];
+            let library = input::module(&engine, &preload.file, options, run.allow_precompiled)?;
+            let instance = program.instantiate(&mut store, &preload.file, &library)?;
+            program.initialize(&mut store, &preload.file, instance)?;
+            let defined = program.linker.instance(&mut store, &preload.name, instance);
+            defined.map_err(|error| failure_in(&preload.file, error))?;
+        }
+        program.given = &run.preloads;
+        let instance = program.instantiate(&mut store, file, &module)?;
+        let ended = match call {
+            Some(call) => program.invoke(&mut store, file, instance, &call),
+            None => program.start(&mut store, file, instance, arguments),
+        };
+        if matches!(ended, Ok(()) | Err(Failure::Exited(_)))
+            && let Some(signal) = os::stopped()
+        {
+            // The guest was done before it could be stopped: the process ends by the signal all the same.
+            return Err(Failure::Code(os::die_by(signal)));
+        }
+        let hint = match &ended {
+            Err(Failure::Exited(code)) if *code != 0 => store.data().hint(run, false),
+            Err(Failure::Code(exit::TRAP)) => store.data().hint(run, true),
+            _ => None,
+        };
+        if let Some(hint) = hint {
+            exit::say(&format!("hint: {hint}"));
+        }
+        // The system takes everything back at once, and sooner than we would.
+        std::mem::forget((store, program, module, engine));
+        ended
     }
-    program.given = &run.preloads;
-    let instance = program.instantiate(&mut store, file, &module)?;
-    let ended = match call {
-        Some(call) => program.invoke(&mut store, file, instance, &call),
-        None => program.start(&mut store, file, instance, arguments),
-    };
-    if matches!(ended, Ok(()) | Err(Failure::Exited(_)))
-        && let Some(signal) = os::stopped()
-    {
-        // The guest was done before it could be stopped: the process ends by the signal all the same.
-        return Err(Failure::Code(os::die_by(signal)));
+}
+
+/// Gives a store the limits that the options say.
+fn restrict<T>(store: &mut Store<T>, options: &Options, deadline: Option<Instant>) -> sphex::Result<()> {
+    store.set_limits(engine::limits(options));
+    if let Some(fuel) = options.fuel {
+        store.set_fuel(fuel)?;
     }
-    if let Err(Failure::Exited(code)) = &ended
-        && *code != 0
-        && let Some(hint) = advice::ending::hint(run, store.data())
-    {
-        exit::say(&format!("hint: {hint}"));
+    if deadline.is_some() {
+        store.set_deadline(deadline)?;
     }
-    // The system takes everything back at once, and sooner than we would.
-    std::mem::forget((store, program, module, engine));
-    ended
+    Ok(())
 }
 
 /// May this process reserve what memories have by default? Where it may not, checks take the place of address space:
@@ -178,27 +214,76 @@ fn fill(
     Ok(())
 }
 
+/// What a store has of its guest: the guest's world, and perhaps the guest's threads.
+trait Guest: Sized + 'static {
+    /// Defines what of WASI the module imports and nobody has defined.
+    fn link(linker: &mut Linker<Self>, module: &Module) -> sphex::Result<()>;
+
+    /// Defines the rest of it, for messages that name what is there.
+    fn link_all(linker: &mut Linker<Self>) -> sphex::Result<()>;
+
+    /// Hears of a program before it is instantiated.
+    fn prepare(&self, program: &InstancePre<Self>) -> sphex::Result<()>;
+
+    /// Runs it.
+    fn run<R>(
+        store: &mut Store<Self>,
+        program: impl FnOnce(&mut Store<Self>) -> sphex::Result<R>,
+    ) -> sphex::Result<R>;
+
+    /// What may help with how it ended: by a trap, or by an exit code.
+    fn hint(&self, run: &Run, trapped: bool) -> Option<String>;
+}
+
+impl Guest for WasiCtx {
+    fn link(linker: &mut Linker<Self>, module: &Module) -> sphex::Result<()> {
+        preview1::add_imports_to_linker(linker, module, |ctx| ctx)
+    }
+
+    fn link_all(linker: &mut Linker<Self>) -> sphex::Result<()> {
+        preview1::add_to_linker(linker, |ctx| ctx)
+    }
+
+    fn prepare(&self, _: &InstancePre<Self>) -> sphex::Result<()> {
+        Ok(())
+    }
+
+    fn run<R>(
+        store: &mut Store<Self>,
+        program: impl FnOnce(&mut Store<Self>) -> sphex::Result<R>,
+    ) -> sphex::Result<R> {
+        program(store)
+    }
+
+    fn hint(&self, run: &Run, trapped: bool) -> Option<String> {
+        if trapped { None } else { advice::ending::hint(run, self) }
+    }
+}
+
 /// What instances are made with.
-struct Program<'a> {
-    linker: Linker<WasiCtx>,
+struct Program<'a, T: 'static> {
+    linker: Linker<T>,
     /// What has been preloaded so far.
     given: &'a [Preload],
 }
 
-impl Program<'_> {
-    fn instantiate(&mut self, store: &mut Store<WasiCtx>, file: &Path, module: &Module) -> Result<Instance> {
-        preview1::add_imports_to_linker(&mut self.linker, module, |ctx| ctx).map_err(failure)?;
+impl<T: Guest> Program<'_, T> {
+    fn instantiate(&mut self, store: &mut Store<T>, file: &Path, module: &Module) -> Result<Instance> {
+        T::link(&mut self.linker, module).map_err(failure)?;
         if advice::is_missing(&self.linker, module) {
             // The message names what is there, too.
             let _ = self.linker.allow_shadowing(true);
             if module.imports().any(|import| import.module == preview1::MODULE) {
-                preview1::add_to_linker(&mut self.linker, |ctx| ctx).map_err(failure)?;
+                T::link_all(&mut self.linker).map_err(failure)?;
             }
         }
         if let Some(message) = advice::missing(&self.linker, module, self.given) {
             return Err(Failure::Error(anyhow::anyhow!("{}: {message}", file.display())));
         }
-        let instance = self.linker.instantiate(store, module);
+        let instance = self.linker.instantiate_pre(module).and_then(|program| {
+            store.data().prepare(&program)?;
+            program.instantiate(store)
+        });
         instance.map_err(|error| match advice::mismatch(module, &error, self.given) {
             Some(hint) => {
                 let text = format!("{}: {error:#}", file.display());
@@ -209,7 +294,7 @@ impl Program<'_> {
     }
 
     /// A library's `_initialize`, if it has one.
-    fn initialize(&self, store: &mut Store<WasiCtx>, file: &Path, instance: Instance) -> Result {
+    fn initialize(&self, store: &mut Store<T>, file: &Path, instance: Instance) -> Result {
         if instance.get_export(&mut *store, "_initialize").is_err() {
             return Ok(());
         }
@@ -218,13 +303,7 @@ impl Program<'_> {
         initialize.call(store, ()).map_err(|error| ended(file, error))
     }
 
-    fn start(
-        &self,
-        store: &mut Store<WasiCtx>,
-        file: &Path,
-        instance: Instance,
-        arguments: &[OsString],
-    ) -> Result {
+    fn start(&self, store: &mut Store<T>, file: &Path, instance: Instance, arguments: &[OsString]) -> Result {
         let exports = instance.exports(&mut *store).map_err(failure)?;
         let functions = || exports.iter().filter(|(_, item)| item.into_func().is_some());
         if functions().all(|(name, _)| name != "_start") {
@@ -246,13 +325,14 @@ impl Program<'_> {
         }
         let start = instance.get_typed_func::<(), ()>(&mut *store, "_start");
         let start = start.map_err(|error| failure_in(file, error))?;
-        start.call(store, ()).map_err(|error| ended(file, error))
+        T::run(store, |store| start.call(store, ())).map_err(|error| ended(file, error))
     }
 
-    fn invoke(&self, store: &mut Store<WasiCtx>, file: &Path, instance: Instance, call: &Call<'_>) -> Result {
+    fn invoke(&self, store: &mut Store<T>, file: &Path, instance: Instance, call: &Call<'_>) -> Result {
         let (func, values) = call.find(store, instance)?;
         self.initialize(store, file, instance)?;
-        let text = call.run(store, func, &values).map_err(|error| ended(file, error))?;
+        let text =
+            T::run(store, |store| call.run(store, func, &values)).map_err(|error| ended(file, error))?;
         exit::print(&text)
     }
 }

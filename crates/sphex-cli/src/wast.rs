@@ -1,11 +1,12 @@
 //! `sphex wast`: test scripts in the official format.
 //!
-//! Each file has a store of its own. Every directive that holds is counted as passed, every other one is told with file
+//! Each file has a store of its own, and so has each thread of a script. Every directive that holds is counted as passed, every other one is told with file
 //! and line. Kinds of failure are compared, not texts. There is no skip list: what cannot be handled has failed.
 
 mod compare;
 mod runner;
 mod spectest;
+mod threads;
 
 use std::fs;
 use std::path::Path;
@@ -62,18 +63,19 @@ fn script(file: &Path, text: &str, options: &Options, tally: &mut Tally) -> Resu
         Ok(script) => script,
         Err(error) => return fail(&error, tally),
     };
-    let mut runner = Runner::new(&engine::engine(&options)?, engine::limits(&options));
-    for directive in script.directives {
-        let line = directive.span().linecol_in(text).0 + 1;
-        match runner.directive(directive) {
-            Ok(()) => tally.passed += 1,
-            Err(message) => {
-                tally.failed += 1;
-                print(&format!("{}:{line}: {message}\n", file.display()))?;
+    let runner = Runner::new(&engine::engine(&options)?, engine::limits(&options));
+    let mut printed = Ok(());
+    threads::run(runner, script.directives, text, &mut |line, outcome| match outcome {
+        Ok(()) => tally.passed += 1,
+        Err(message) => {
+            tally.failed += 1;
+            let told = print(&format!("{}:{line}: {message}\n", file.display()));
+            if printed.is_ok() {
+                printed = told;
             }
         }
-    }
-    Ok(())
+    });
+    printed
 }
 
 /// The proposals that a file's leading lines `;;! name = true` switch.

@@ -31,6 +31,7 @@ enum Way {
 struct Program {
     module: &'static str,
     way: Way,
+    options: &'static [&'static str],
     /// A file of `tests/programs`.
     input: Option<&'static str>,
     arguments: &'static [&'static str],
@@ -46,6 +47,7 @@ struct Program {
 const RUST: Program = Program {
     module: "rust_files",
     way: Way::Direct,
+    options: &[],
     input: None,
     arguments: &["/work"],
     code: 0,
@@ -55,6 +57,13 @@ const RUST: Program = Program {
 };
 const CPP: Program = Program { module: "cpp_streams", code: 3, stdout: Some("cpp_streams.stdout"), ..RUST };
 const GO: Program = Program { module: "goroutines", code: 7, stdout: Some("goroutines.stdout"), ..RUST };
+const THREADS: Program = Program {
+    module: "rust_threads",
+    options: &["-S", "threads"],
+    arguments: &[],
+    stdout: Some("rust_threads.stdout"),
+    ..RUST
+};
 const GCC_OUT: &str = "/work/out.s";
 const CC1: Program = Program {
     module: "cc1",
@@ -76,6 +85,11 @@ const PROGRAMS: &[Program] = &[
         stderr: "index out of bounds: the len is 0 but the index is 3",
         ..RUST
     },
+    THREADS,
+    Program { way: Way::Checked, ..THREADS },
+    Program { options: &["-S", "threads", "-O", "pooling-allocator"], ..THREADS },
+    Program { arguments: &["exit"], code: 7, ..THREADS },
+    Program { arguments: &["panic"], code: 134, stderr: "in a thread", ..THREADS },
     CPP,
     Program { way: Way::Checked, ..CPP },
     GO,
@@ -195,6 +209,7 @@ fn toolchain(program: &Program, module: &Path) -> Result<(), Failed> {
         std::fs::copy(sources.join(input), folder.path().join(input))?;
     }
     let mut command = sphex(module, program.way)?;
+    command.args(program.options);
     command.current_dir(folder.path()).args(["--dir", ".::/work", "--dir", ".::.", "--env", "GREETING=hi"]);
     command.arg(if program.way == Way::Compiled { compiled(module)? } else { module.to_path_buf() });
     let ended = run(command.args(program.arguments));

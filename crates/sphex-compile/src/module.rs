@@ -216,20 +216,19 @@ impl<'a> Reader<'a> {
         if ty.memory64 {
             return Err(CompileError::unsupported("memory64", offset));
         }
-        if ty.shared {
-            return Err(CompileError::unsupported("threads", offset));
-        }
         if ty.page_size_log2.is_some_and(|log2| log2 != 16) {
             return Err(CompileError::unsupported("custom page sizes", offset));
         }
         let ty = MemoryType {
             minimum: ty.initial,
             maximum: ty.maximum,
-            shared: false,
+            shared: ty.shared,
             memory64: false,
             page_size_log2: 16,
         };
-        self.module.memories.push(desc::Memory { ty, plan: self.settings.memory.plan() });
+        let plan = self.settings.memory.plan();
+        let plan = if ty.shared { plan.shared() } else { plan };
+        self.module.memories.push(desc::Memory { ty, plan });
         Ok(ty)
     }
 

@@ -6,6 +6,7 @@
 //! Cost: linear in the body, plus what merges need: the locals written since a construct began, per branch out of it. Where
 //! that passes a budget, the body is translated again in *slots mode*: locals in stack slots, no block parameters for them.
 
+mod atomics;
 mod bulk;
 mod calls;
 mod context;

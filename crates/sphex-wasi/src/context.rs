@@ -166,7 +166,6 @@ pub enum Object {
 
 impl Object {
     /// A host descriptor to wait on; `None` if it never makes anyone wait.
-    #[cfg(feature = "tokio")]
     pub(crate) fn wait_on(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Object::File(file) => file.wait_on(),

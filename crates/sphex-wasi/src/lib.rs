@@ -8,7 +8,7 @@
 //! `preview1::add_to_linker_async` (feature `tokio`).
 //!
 //! Nothing is initialised before a guest uses it: making a context does no system call beyond opening the directories
-//! it is given, and no host function starts a thread.
+//! it is given, and no host function starts a thread but `wasi::thread-spawn` ([`threads`]).
 //!
 //! *The sandbox.* Paths are resolved by cap-primitives, never here: no path of a guest reaches a system call but through
 //! it, and what it finds to lead outside is EPERM. See [`files`].
@@ -22,8 +22,10 @@ pub mod preview1;
 pub mod random;
 pub mod sockets;
 pub mod streams;
+pub mod threads;
 
 pub use context::{BuildError, Descriptor, Interrupt, Object, Refused, WasiCtx, WasiCtxBuilder};
+pub use preview1::SharedWasi;
 pub use preview1::types::{Errno, FdFlags, Filestat, Filetype, OFlags, Rights};
 
 /// The page of the API book (`docs/book`), whose snippet `cargo test --doc` runs.

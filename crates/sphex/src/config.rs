@@ -111,6 +111,14 @@ impl Config {
         Config::default()
     }
 
+    /// Does the compiler accept modules of the threads proposal: shared memories, atomic accesses? At first it does. The
+    /// other proposals are named in [`Compile::options`] as this is: `wasm-threads`.
+    pub fn wasm_threads(&mut self, accept: bool) -> &mut Self {
+        self.compile.options.retain(|(name, _)| name != "wasm-threads");
+        self.compile.options.push(("wasm-threads".to_owned(), Some(accept.to_string())));
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         if self.host.max_wasm_stack == 0 {
             return Err(Error::new(ErrorKind::Argument, "max_wasm_stack: expected more than 0 bytes"));

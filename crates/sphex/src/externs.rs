@@ -4,6 +4,7 @@ use sphex_artifact::types::{GlobalType, MemoryType, TableType};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
+use crate::shared::SharedMemory;
 use crate::store::{AsContext, AsContextMut, Handle};
 use crate::types::{ExternType, ValType};
 use crate::value::Val;
@@ -89,18 +90,10 @@ impl Memory {
     /// A memory of the host's, of zeros. Sizes of the type are in pages.
     ///
     /// An error of kind `Argument` for a type that no memory can have, `Limit` where the store's limits forbid it, `System`
-    /// where the operating system does, `Unsupported` for shared memories, which are not there yet.
+    /// where the operating system does. One of a shared type is made as [`SharedMemory::new`] makes it.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
         let mut store = store.as_context_mut();
-        if ty.shared {
-            return Err(Error::new(ErrorKind::Unsupported, "not supported yet: shared memories"));
-        }
-        if ty.maximum.is_some_and(|maximum| maximum < ty.minimum)
-            || ty.minimum > ty.limit_pages()
-            || (ty.page_size_log2 != 16 && ty.page_size_log2 != 0)
-        {
-            return Err(Error::new(ErrorKind::Argument, "a memory type that no memory can have"));
-        }
+        check_type(&ty)?;
         let plan = store.engine().config().memory_plan();
         let inner = store.inner_mut();
         let index = inner.add_memory(None, ty, plan, None)?;
@@ -126,10 +119,18 @@ impl Memory {
 
     /// Its size in bytes.
     pub fn data_size(&self, store: impl AsContext) -> Result<usize> {
-        Ok(self.bytes(store.as_context().inner())?.len())
+        let store = store.as_context();
+        Ok(store.inner().memories[self.0.check(store.inner())?].storage.len())
     }
 
-    /// Its bytes. They borrow the store, so that nothing can run, grow or free them meanwhile:
+    /// The shared memory that it is, to be used with other stores; `None` if it is the store's own.
+    pub fn shared(&self, store: impl AsContext) -> Result<Option<SharedMemory>> {
+        let store = store.as_context();
+        let storage = &store.inner().memories[self.0.check(store.inner())?].storage;
+        Ok(storage.shared().map(|memory| SharedMemory(memory.clone())))
+    }
+
+    /// Its bytes, unless it is shared (an error of kind `Type`). They borrow the store, so that nothing can run, grow or free them meanwhile:
     ///
     /// ```compile_fail,E0502
     /// use sphex::{Memory, Store};
@@ -146,7 +147,7 @@ impl Memory {
         self.bytes(store.into().inner())
     }
 
-    /// Its bytes, to be changed.
+    /// Its bytes, to be changed, unless it is shared (an error of kind `Type`).
     pub fn data_mut<'a, T: 'static>(
         &self,
         store: impl Into<crate::store::StoreContextMut<'a, T>>,
@@ -154,7 +155,7 @@ impl Memory {
         self.bytes_mut(store.into().into_inner())
     }
 
-    /// Its bytes, to be changed, together with the embedder's data.
+    /// Its bytes, to be changed, unless it is shared (an error of kind `Type`), together with the embedder's data.
     pub fn data_and_store_mut<'a, T: 'static>(
         &self,
         store: impl Into<crate::store::StoreContextMut<'a, T>>,
@@ -166,7 +167,7 @@ impl Memory {
     /// Its first byte. Growing may move it, unless it was made under a reservation of address space.
     pub fn data_ptr(&self, store: impl AsContext) -> Result<*mut u8> {
         let store = store.as_context();
-        store.inner().memories[self.0.check(store.inner())?].storage.writable_base().map_err(unwritable)
+        store.inner().memories[self.0.check(store.inner())?].storage.writable_base()
     }
 
     /// Bytes of a page.
@@ -175,23 +176,23 @@ impl Memory {
     }
 
     pub(crate) fn bytes<'a>(&self, inner: &'a StoreInner) -> Result<&'a [u8]> {
-        Ok(inner.memories[self.0.check(inner)?].storage.bytes())
+        inner.memories[self.0.check(inner)?].storage.bytes()
     }
 
     pub(crate) fn bytes_mut<'a>(&self, inner: &'a mut StoreInner) -> Result<&'a mut [u8]> {
         let index = self.0.check(inner)?;
-        inner.memories[index].storage.bytes_mut().map_err(unwritable)
+        inner.memories[index].storage.bytes_mut()
     }
 
     /// Copies bytes out of it, from `offset` in bytes. An error of kind `OutOfBounds`, and no byte copied, if some of them
     /// are outside.
     pub fn read(&self, store: impl AsContext, offset: usize, buffer: &mut [u8]) -> Result<()> {
         let store = store.as_context();
-        let bytes = self.bytes(store.inner())?;
-        let source = offset.checked_add(buffer.len()).and_then(|end| bytes.get(offset..end));
-        let source = source.ok_or_else(|| out_of_bounds(offset, buffer.len(), bytes.len()))?;
-        buffer.copy_from_slice(source);
-        Ok(())
+        let storage = &store.inner().memories[self.0.check(store.inner())?].storage;
+        match storage.read(offset, buffer) {
+            true => Ok(()),
+            false => Err(out_of_bounds(offset, buffer.len(), storage.len())),
+        }
     }
 
     /// Copies bytes into it, to `offset` in bytes. An error of kind `OutOfBounds`, and no byte copied, if some of them would
@@ -201,11 +202,11 @@ impl Memory {
         let inner = store.inner_mut();
         let index = self.0.check(inner)?;
         let storage = &mut inner.memories[index].storage;
-        let len = storage.len();
-        let target = offset.checked_add(buffer.len()).and_then(|end| storage.range_mut(offset..end));
-        let target = target.ok_or_else(|| out_of_bounds(offset, buffer.len(), len))?;
-        target.map_err(unwritable)?.copy_from_slice(buffer);
-        Ok(())
+        match storage.write(offset, buffer) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(out_of_bounds(offset, buffer.len(), storage.len())),
+            Err(error) => Err(Error::system("cannot make a memory of the pool writable", error)),
+        }
     }
 
     /// Grows it by this many pages, of zeros; gives the old size in pages. An error of kind `Limit` if its type, the store's
@@ -218,11 +219,19 @@ impl Memory {
     }
 }
 
-fn unwritable(error: std::io::Error) -> Error {
-    Error::system("cannot make a memory of the pool writable", error)
+/// Can a memory have this type?
+pub(crate) fn check_type(ty: &MemoryType) -> Result<()> {
+    if ty.maximum.is_some_and(|maximum| maximum < ty.minimum)
+        || ty.minimum > ty.limit_pages()
+        || (ty.page_size_log2 != 16 && ty.page_size_log2 != 0)
+        || (ty.shared && ty.maximum.is_none())
+    {
+        return Err(Error::new(ErrorKind::Argument, "a memory type that no memory can have"));
+    }
+    Ok(())
 }
 
-fn out_of_bounds(offset: usize, len: usize, whole: usize) -> Error {
+pub(crate) fn out_of_bounds(offset: usize, len: usize, whole: usize) -> Error {
     Error::new(
         ErrorKind::OutOfBounds,
         format!("out of bounds memory access: {len} bytes at {offset} of a memory of {whole} bytes"),

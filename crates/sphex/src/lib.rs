@@ -64,6 +64,7 @@ mod matching;
 mod module;
 mod roots;
 mod schedule;
+mod shared;
 mod store;
 mod symbolize;
 mod types;
@@ -86,6 +87,7 @@ pub use limits::{Resource, ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use linker::{InstancePre, Linker};
 pub use module::{Module, ModuleExport, Resources};
 pub use roots::{RootScope, Rooted};
+pub use shared::{SharedMemory, WaitResult};
 pub use sphex_artifact::Trap;
 pub use store::{AsContext, AsContextMut, Caller, Memories, Store, StoreContext, StoreContextMut};
 pub use types::{
@@ -114,6 +116,7 @@ const _: () = {
     shared::<Val>();
     shared::<Backtrace>();
     shared::<ExternType>();
+    shared::<SharedMemory>();
     plain::<Func>();
     plain::<Memory>();
     plain::<Table>();

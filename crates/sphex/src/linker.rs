@@ -16,6 +16,7 @@ use crate::func::Func;
 use crate::instance::{Instance, check_engine, instantiate};
 use crate::matching;
 use crate::module::Module;
+use crate::shared::SharedMemory;
 use crate::store::{AsContext, AsContextMut, Caller};
 use crate::types::{ExternType, FuncType};
 use crate::value::Val;
@@ -34,14 +35,16 @@ pub struct Linker<T: 'static> {
 enum Definition {
     Extern(Extern),
     Host(Arc<HostFunc>),
+    Shared(SharedMemory),
 }
 
 impl Definition {
-    fn extern_in(&self, inner: &mut StoreInner) -> Extern {
-        match self {
+    fn extern_in(&self, inner: &mut StoreInner) -> Result<Extern> {
+        Ok(match self {
             Definition::Extern(found) => *found,
             Definition::Host(func) => Extern::Func(Func::from_host(inner, func)),
-        }
+            Definition::Shared(memory) => Extern::Memory(memory.attach_inner(inner)?),
+        })
     }
 }
 
@@ -51,7 +54,7 @@ impl Definition {
         if let Definition::Extern(found) = self {
             found.handle().check(inner)?;
         }
-        Ok(self.extern_in(inner))
+        self.extern_in(inner)
     }
 }
 
@@ -129,6 +132,16 @@ impl<T> Linker<T> {
         let item = item.into();
         item.handle().check(store.as_context().inner())?;
         self.insert(module, name, Definition::Extern(item))
+    }
+
+    /// Defines a shared memory, for every store that the linker serves. An error of kind `WrongStore` if it is of another
+    /// engine. What it costs a store's limits is asked for when a module that imports it is instantiated.
+    pub fn shared_memory(&mut self, module: &str, name: &str, memory: &SharedMemory) -> Result<&mut Self> {
+        if !Engine::same(&self.engine, memory.engine()) {
+            let message = "the shared memory and the linker are of different engines";
+            return Err(Error::new(ErrorKind::WrongStore, message));
+        }
+        self.insert(module, name, Definition::Shared(memory.clone()))
     }
 
     /// Defines a host function of Rust types.
@@ -393,7 +406,7 @@ impl<T> InstancePre<T> {
         let of_host = |definition: &&Definition| matches!(definition, Definition::Host(_));
         inner.reserve_host_funcs(self.definitions.iter().filter(of_host).count());
         let imports: SmallVec<[Extern; 8]> =
-            self.definitions.iter().map(|definition| definition.extern_in(inner)).collect();
+            self.definitions.iter().map(|definition| definition.extern_in(inner)).collect::<Result<_>>()?;
         matching::check(inner, &self.module, &imports)?;
         Ok(imports)
     }

@@ -17,7 +17,6 @@ pub const COMPONENT: &str = "components do not run yet: build for wasm32-wasip1 
 const WITHOUT: &[(&str, &str)] = &[
     ("SIMD", "build without it: clang -mno-simd128, rustc -C target-feature=-simd128"),
     ("relaxed SIMD", "build without it: clang -mno-relaxed-simd, rustc -C target-feature=-relaxed-simd"),
-    ("threads", "build for one thread: wasm32-wasip1, without -pthread and shared memory"),
     ("exception handling", "build without it: clang -fno-exceptions, rustc -C panic=abort"),
     ("legacy exception handling", "build without it: clang -fno-exceptions, rustc -C panic=abort"),
     ("garbage collection", "languages that compile to it (Kotlin, Dart, Java) need an engine that has it"),

@@ -27,7 +27,7 @@ const WORLDS: &[World] = &[
         ANY,
         "it belongs to WASI preview 0, which is not supported: build the program for wasm32-wasip1",
     ),
-    world(&["wasi"], &["thread-spawn"], "it belongs to wasi-threads, which is not supported yet"),
+    world(&["wasi"], &["thread-spawn"], "it belongs to wasi-threads: -S threads gives the guest threads"),
     world(
         &["wasi:*", "[export]wasi:*", "cm32p2*"],
         ANY,

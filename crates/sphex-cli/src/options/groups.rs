@@ -69,6 +69,10 @@ pub struct Options {
     pub inherit_env: bool,
     /// -S inherit-stdin, inherit-stdout, inherit-stderr
     pub inherit: [bool; 3],
+    /// -S threads
+    pub wasi_threads: bool,
+    /// -S max-threads
+    pub max_threads: Option<usize>,
     /// -W fuel
     pub fuel: Option<u64>,
     /// -W max-wasm-stack
@@ -114,6 +118,8 @@ impl Default for Options {
             pooling: false,
             inherit_env: false,
             inherit: [true; 3],
+            wasi_threads: false,
+            max_threads: None,
             fuel: None,
             max_wasm_stack: None,
             max_memory: None,
@@ -230,6 +236,9 @@ rows! {
     'S' "inherit-stderr" "y|n" "give the guest standard error (default y)" Flag(|o| &mut o.inherit[2]);
     'S' "inherit-stdin" "y|n" "give the guest standard input (default y)" Flag(|o| &mut o.inherit[0]);
     'S' "inherit-stdout" "y|n" "give the guest standard output (default y)" Flag(|o| &mut o.inherit[1]);
+    'S' "max-threads" "N" "most threads that the guest may have beside its first (default 1024)"
+        Small(|o| &mut o.max_threads);
+    'S' "threads" "y|n" "give the guest threads: wasi-threads" Flag(|o| &mut o.wasi_threads);
     'W' "fuel" "N" "trap after so many entries of functions and turns of loops"
         Other(|o, v| put(&mut o.fuel, number(v?).filter(|n| *n <= i64::MAX as u64).map(Some)));
     'W' "max-descriptors" "N" "most descriptors that the guest may have open (default 1M)"

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use sphex::{Engine, Error, ErrorKind, Instance, Linker, Module, Store, StoreLimits, Trap, Val};
+use sphex::{
+    Engine, Error, ErrorKind, Instance, Linker, Module, SharedMemory, Store, StoreLimits, Trap, Val,
+};
 use wast::token::Id;
 use wast::{QuoteWat, WastDirective, WastExecute, WastInvoke, Wat};
 
@@ -10,7 +12,7 @@ use super::{compare, spectest};
 use crate::progress::Progress;
 
 /// A directive that did not hold, and why.
-type Outcome<T = ()> = Result<T, String>;
+pub type Outcome<T = ()> = Result<T, String>;
 
 /// What was to be made, or why it was not: so that what depends on it can say so.
 type Maybe<T> = Result<T, String>;
@@ -28,6 +30,9 @@ pub struct Runner {
     definitions: HashMap<String, Maybe<Module>>,
     /// Names that were to be registered for an instance that does not exist, and why not.
     unregistered: HashMap<String, String>,
+    limits: StoreLimits,
+    /// In a thread: the memories of its script's modules that it may use, by name of the module and of the export.
+    shared: HashMap<String, Vec<(String, SharedMemory)>>,
 }
 
 impl Runner {
@@ -40,8 +45,10 @@ impl Runner {
         if let Err(error) = spectest::define(&mut linker, &mut store) {
             unregistered.insert("spectest".to_owned(), error.to_string());
         }
-        store.set_limits(limits);
+        store.set_limits(limits.clone());
         Runner {
+            limits,
+            shared: HashMap::new(),
             engine: engine.clone(),
             store,
             linker,
@@ -51,6 +58,19 @@ impl Runner {
             definitions: HashMap::new(),
             unregistered,
         }
+    }
+
+    /// A runner for a thread of the script, which may use the shared memories that a module of the script exports.
+    pub fn for_thread(&mut self, shared: Option<Id<'_>>) -> Outcome<Runner> {
+        let mut runner = Runner::new(&self.engine, self.limits.clone());
+        if let Some(id) = shared {
+            let exports = self.instance(Some(id))?.exports(&mut self.store).map_err(|e| e.to_string())?;
+            let memories = exports.into_iter().filter_map(|(name, item)| {
+                Some((name, item.into_memory()?.shared(&self.store).ok().flatten()?))
+            });
+            runner.shared.insert(id.name().to_owned(), memories.collect());
+        }
+        Ok(runner)
     }
 
     /// Runs one directive.
@@ -115,9 +135,8 @@ impl Runner {
             WastDirective::AssertSuspension { .. } => {
                 Err("not supported yet: the stack switching proposal".to_owned())
             }
-            WastDirective::Thread(_) | WastDirective::Wait { .. } => {
-                Err("not supported yet: the threads proposal".to_owned())
-            }
+            // `threads` runs them.
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => Err("a thread out of place".to_owned()),
         }
     }
 
@@ -151,6 +170,12 @@ impl Runner {
     }
 
     fn register(&mut self, name: &str, module: Option<Id<'_>>) -> Outcome {
+        if let Some(memories) = module.and_then(|id| self.shared.get(id.name())) {
+            for (export, memory) in memories {
+                self.linker.shared_memory(name, export, memory).map_err(|error| error.to_string())?;
+            }
+            return Ok(());
+        }
         let instance = self.instance(module).inspect_err(|why| {
             self.unregistered.insert(name.to_owned(), why.clone());
         })?;

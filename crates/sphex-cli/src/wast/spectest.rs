@@ -1,8 +1,8 @@
 //! The module `spectest`, which scripts import from.
 
 use sphex::{
-    FuncType, Global, GlobalType, Linker, Memory, MemoryType, RefType, Result, Store, Table, TableType, Val,
-    ValType,
+    FuncType, Global, GlobalType, Linker, Memory, MemoryType, RefType, Result, SharedMemory, Store, Table,
+    TableType, Val, ValType,
 };
 
 /// Defines it.
@@ -42,5 +42,7 @@ pub fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<()> {
     let ty = MemoryType { minimum: 1, maximum: Some(2), shared: false, memory64: false, page_size_log2: 16 };
     let memory = Memory::new(&mut *store, ty)?;
     linker.define(&*store, "spectest", "memory", memory)?;
+    let shared = SharedMemory::new(store.engine(), MemoryType { shared: true, ..ty })?;
+    linker.shared_memory("spectest", "shared_memory", &shared)?;
     Ok(())
 }

@@ -231,6 +231,8 @@ struct Nearest {
     write: u32,
     /// Writes any memory at all, or has an effect that must not be seen before or without a trap.
     effect: u32,
+    /// Reads memory that may change: an atomic load does not go below, since it orders what comes after it.
+    load: u32,
     /// Stores by region.
     region: FxHashMap<Region, u32>,
     /// The nearest that may trap, its code, and the nearest one with another code.
@@ -244,6 +246,7 @@ impl Default for Nearest {
         Nearest {
             write: NEVER,
             effect: NEVER,
+            load: NEVER,
             region: FxHashMap::default(),
             trap: NEVER,
             code: 0,
@@ -269,7 +272,8 @@ impl Nearest {
         let (stack, atomic) = (opcode == Opcode::StackLoad, opcode == Opcode::AtomicLoad);
         let written = match (flags.readonly && !stack && !atomic, flags.region) {
             (true, _) => NEVER,
-            (_, region) if stack || atomic || region.is_none() => self.effect,
+            _ if atomic => self.effect.min(self.load),
+            (_, region) if stack || region.is_none() => self.effect,
             (_, region) => self.write.min(self.region.get(&region).copied().unwrap_or(NEVER)),
         };
         match load_trap(func, load) {
@@ -287,6 +291,12 @@ impl Nearest {
             return;
         }
         let plain = !effects.has(Effects::OTHER) && !effects.has(Effects::CALL);
+        if effects.has(Effects::LOAD)
+            && data.opcode != Opcode::StackLoad
+            && !(plain && func.flags(inst).readonly)
+        {
+            self.load = position;
+        }
         if effects.has(Effects::STORE) || !plain {
             self.effect = position;
             let region = if plain && data.opcode != Opcode::StackStore {

@@ -29,6 +29,9 @@ impl Translator<'_, '_, '_> {
         let imported = self.info.module.imported.memories;
         let (base, offset) = if memory < imported {
             (self.vmctx_field(types::I64, self.info.layout.imported_memory(memory)), field)
+        } else if self.info.module.memories[memory as usize].ty.shared {
+            let slot = self.info.layout.memory(memory - imported) + vmctx::memory::SHARED;
+            (self.vmctx_field(types::I64, slot), field)
         } else {
             (self.cx.vmctx, self.info.layout.memory(memory - imported) + field)
         };

@@ -3,9 +3,11 @@
 //! `wasmparser` hands over the list of all operators; `translate!` has a row for each that is compiled. What has no row is
 //! validated and then refused by the name of its proposal. An arm is one call into a family's file.
 
+use super::atomics::atomics;
 use super::{OpError, Output, Translator};
 use sphex_artifact::Trap;
-use sphex_ir::{FloatCC, IntCC, Opcode, types};
+use sphex_artifact::builtins::Builtin;
+use sphex_ir::{AtomicRmwOp, FloatCC, IntCC, Opcode, types};
 use wasmparser::{VisitOperator, VisitSimdOperator};
 
 /// What happens at an operator that is reachable.
@@ -228,7 +230,7 @@ macro_rules! operator {
     ($t:ident @function_references $($rest:ident)*) => { Err(OpError::Unsupported("typed function references")) };
     ($t:ident @exceptions $($rest:ident)*) => { Err(OpError::Unsupported("exception handling")) };
     ($t:ident @legacy_exceptions $($rest:ident)*) => { Err(OpError::Unsupported("legacy exception handling")) };
-    ($t:ident @threads $($rest:ident)*) => { Err(OpError::Unsupported("threads")) };
+    ($t:ident @threads $($rest:ident)*) => { if $t.reachable { atomics!($t $($rest)*) } else { Ok(()) } };
     ($t:ident @shared_everything_threads $($rest:ident)*) => { Err(OpError::Unsupported("shared-everything threads")) };
     ($t:ident @simd $($rest:ident)*) => { Err(OpError::Unsupported("SIMD")) };
     ($t:ident @relaxed_simd $($rest:ident)*) => { Err(OpError::Unsupported("relaxed SIMD")) };

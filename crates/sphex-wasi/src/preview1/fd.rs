@@ -217,12 +217,10 @@ pub fn fd_pread(
     let descriptor = ctx.descriptor(fd)?;
     let file = descriptor.as_file(Rights::FD_READ | Rights::FD_SEEK, Errno::IsDir)?;
     memory.check(read, 4)?;
-    let mut targets = memory.targets(buffers, buffers_len)?;
-    let len = match ctx.to_pool(descriptor) {
-        Some(file) => read_on_pool(ctx, file, &mut targets, Some(offset))?,
-        None => retry(|| file.read_at(&mut targets, offset))?,
-    };
-    drop(targets);
+    let len = memory.receive(buffers, buffers_len, |targets| match ctx.to_pool(descriptor) {
+        Some(file) => read_on_pool(ctx, file, targets, Some(offset)),
+        None => Ok(retry(|| file.read_at(targets, offset))?),
+    })?;
     Ok(memory.write_u32(read, len as u32)?)
 }
 
@@ -286,18 +284,16 @@ pub fn fd_read(
     let descriptor = ctx.descriptor(fd)?;
     let file = descriptor.as_file(Rights::FD_READ, Errno::IsDir)?;
     memory.check(read, 4)?;
-    let mut targets = memory.targets(buffers, buffers_len)?;
-    let len = match ctx.to_pool(descriptor) {
-        Some(file) => read_on_pool(ctx, file, &mut targets, None)?,
-        None => match ctx.at_once(file, || file.read_now(&mut targets, None))? {
-            Some(len) => len,
+    let len = memory.receive(buffers, buffers_len, |targets| match ctx.to_pool(descriptor) {
+        Some(file) => read_on_pool(ctx, file, targets, None),
+        None => match ctx.at_once(file, || file.read_now(targets, None))? {
+            Some(len) => Ok(len),
             None => ctx.waiting(fd, file, PollFlags::IN, |ready| {
-                let read = if ready { file.read_now(&mut targets, None)? } else { None };
-                read.map_or_else(|| file.read(&mut targets), Ok)
-            })?,
+                let read = if ready { file.read_now(targets, None)? } else { None };
+                read.map_or_else(|| file.read(targets), Ok)
+            }),
         },
-    };
-    drop(targets);
+    })?;
     Ok(memory.write_u32(read, len as u32)?)
 }
 
@@ -317,8 +313,10 @@ pub fn fd_readdir(
         return Err(Errno::Inval.into());
     }
     memory.check(used, 4)?;
-    let bytes = memory.bytes_mut(buffer, len as usize)?;
-    let filled = if ctx.later.is_some() && directory.blocks() {
+    let filled = memory.fill(buffer, len as usize, |bytes| {
+        if ctx.later.is_none() || !directory.blocks() {
+            return Ok(list(&*directory, cookie, bytes)?);
+        }
         let listed = ctx.pooled(true, move || {
             let mut bytes = vec![0; len as usize];
             let filled = list(&*directory, cookie, &mut bytes)?;
@@ -326,10 +324,8 @@ pub fn fd_readdir(
             Ok(bytes)
         })?;
         bytes[..listed.len()].copy_from_slice(&listed);
-        listed.len()
-    } else {
-        list(&*directory, cookie, bytes)?
-    };
+        Ok(listed.len())
+    })?;
     Ok(memory.write_u32(used, filled as u32)?)
 }
 

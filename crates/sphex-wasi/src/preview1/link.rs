@@ -86,7 +86,6 @@ macro_rules! each_function {
         }
     };
 }
-#[cfg(feature = "tokio")]
 pub(super) use each_function;
 
 /// Defines all 46 functions in a linker. `ctx` finds the context in the store's data.
@@ -182,13 +181,17 @@ pub(super) fn attempt<T: 'static>(
     ctx_of: &impl Fn(&mut T) -> &mut WasiCtx,
     function: &impl Fn(&mut WasiCtx, &mut GuestMemory<'_>) -> Result<(), Fault>,
 ) -> Result<Result<(), Fault>> {
+    let shared = memory.shared(&*caller)?;
     let (data, mut memories) = caller.split();
-    let bytes = memories.get_mut(memory)?;
     let ctx = ctx_of(data);
     if let Wake::Nobody = ctx.wake {
         ctx.wake = Wake::Ask;
     }
-    let mut memory = GuestMemory::new(bytes).limited(ctx.hostcall_limit);
+    let memory = match &shared {
+        Some(memory) => GuestMemory::shared(memory),
+        None => GuestMemory::new(memories.get_mut(memory)?),
+    };
+    let mut memory = memory.limited(ctx.hostcall_limit);
     Ok(function(ctx, &mut memory))
 }
 
@@ -263,8 +266,7 @@ pub(super) fn tell<T: 'static>(
 /// Text in the caller's memory.
 fn read<T: 'static>(caller: &mut Caller<'_, T>, at: u32, len: u32) -> Option<String> {
     let memory = caller.get_memory("memory")?;
-    let (_, mut memories) = caller.split();
-    let bytes: &[u8] = memories.get_mut(memory).ok()?;
-    let bytes = bytes.get(at as usize..at as usize + len as usize)?;
-    Some(String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned())
+    let mut bytes = vec![0; (len as usize).min(SHOWN)];
+    memory.read(&*caller, at as usize, &mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

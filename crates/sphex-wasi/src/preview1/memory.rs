@@ -3,10 +3,14 @@
 //! *Needs* the whole of one linear memory, borrowed for one host call. *Gives* reads and writes that are bounds-checked
 //! in 64-bit arithmetic (so nothing wraps) and that tolerate any alignment, as other hosts of preview 1 do; what is out of
 //! bounds is EFAULT. Buffers are handed to the kernel as they lie: nothing is copied on the way, and nothing is allocated
-//! in proportion to a number that the guest names.
+//! in proportion to a number that the guest names. A shared memory is another matter: other threads write it meanwhile, so
+//! there is no slice of it, and every buffer goes through a copy, which lives as long as the call.
 
+use super::Fault;
 use super::types::Errno;
+use bumpalo::Bump;
 use smallvec::SmallVec;
+use sphex::SharedMemory;
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 
@@ -18,14 +22,25 @@ pub const MAX_PATH: u32 = 4096;
 
 /// One call's view of the guest's memory.
 pub struct GuestMemory<'a> {
-    bytes: &'a mut [u8],
+    bytes: Bytes<'a>,
     limit: usize,
+}
+
+enum Bytes<'a> {
+    Own(&'a mut [u8]),
+    /// And the copies that this call has made.
+    Shared(&'a SharedMemory, Bump),
 }
 
 impl<'a> GuestMemory<'a> {
     /// A view of all of `bytes`.
     pub fn new(bytes: &'a mut [u8]) -> GuestMemory<'a> {
-        GuestMemory { bytes, limit: crate::context::HOSTCALL_LIMIT }
+        GuestMemory { bytes: Bytes::Own(bytes), limit: crate::context::HOSTCALL_LIMIT }
+    }
+
+    /// A view of a memory that other threads may use at the same time.
+    pub fn shared(memory: &'a SharedMemory) -> GuestMemory<'a> {
+        GuestMemory { bytes: Bytes::Shared(memory, Bump::new()), limit: crate::context::HOSTCALL_LIMIT }
     }
 
     /// Lets the call move no more bytes than this; see [`WasiCtxBuilder::hostcall_limit`](crate::WasiCtxBuilder).
@@ -41,19 +56,47 @@ impl<'a> GuestMemory<'a> {
 
     /// Checks that `len` bytes at `at` exist: for results, before the call has an effect.
     pub fn check(&self, at: u32, len: usize) -> Result<(), Errno> {
-        self.bytes(at, len).map(|_| ())
+        let end = range(at, len)?.end;
+        let whole = match &self.bytes {
+            Bytes::Own(bytes) => bytes.len(),
+            Bytes::Shared(memory, _) => memory.data_size(),
+        };
+        if end <= whole { Ok(()) } else { Err(Errno::Fault) }
     }
 
-    /// `len` bytes at `at`.
+    /// `len` bytes at `at`; of a shared memory, as they are now.
     pub fn bytes(&self, at: u32, len: usize) -> Result<&[u8], Errno> {
         let range = range(at, len)?;
-        self.bytes.get(range).ok_or(Errno::Fault)
+        match &self.bytes {
+            Bytes::Own(bytes) => bytes.get(range).ok_or(Errno::Fault),
+            Bytes::Shared(memory, copies) => {
+                self.check(at, len)?;
+                let copy = copies.alloc_slice_fill_copy(len, 0);
+                memory.read(range.start, copy).map_err(|_| Errno::Fault)?;
+                Ok(copy)
+            }
+        }
     }
 
-    /// `len` bytes at `at`, to be written.
-    pub fn bytes_mut(&mut self, at: u32, len: usize) -> Result<&mut [u8], Errno> {
+    /// Lets `fill` write to `len` bytes at `at`; it says how many it wrote, from the first on.
+    pub(crate) fn fill(
+        &mut self,
+        at: u32,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, Fault>,
+    ) -> Result<usize, Fault> {
         let range = range(at, len)?;
-        self.bytes.get_mut(range).ok_or(Errno::Fault)
+        self.check(at, len)?;
+        match &mut self.bytes {
+            Bytes::Own(bytes) => fill(&mut bytes[range]),
+            Bytes::Shared(memory, copies) => {
+                let copy = copies.alloc_slice_fill_copy(len, 0);
+                let filled = fill(copy)?;
+                let filled_bytes = copy.get(..filled).ok_or(Errno::Io)?;
+                memory.write(range.start, filled_bytes).map_err(|_| Errno::Fault)?;
+                Ok(filled)
+            }
+        }
     }
 
     /// A string of the guest: a path, or what a symbolic link is to hold.
@@ -77,8 +120,13 @@ impl<'a> GuestMemory<'a> {
 
     /// Writes bytes.
     pub fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Errno> {
-        self.bytes_mut(at, bytes.len())?.copy_from_slice(bytes);
-        Ok(())
+        match &mut self.bytes {
+            Bytes::Own(memory) => {
+                memory.get_mut(range(at, bytes.len())?).ok_or(Errno::Fault)?.copy_from_slice(bytes);
+                Ok(())
+            }
+            Bytes::Shared(memory, _) => memory.write(at as usize, bytes).map_err(|_| Errno::Fault),
+        }
     }
 
     /// Writes a 32-bit number.
@@ -110,13 +158,47 @@ impl<'a> GuestMemory<'a> {
         Ok(slices)
     }
 
-    /// The buffers of an `iovec` list, in order, to be written by the host. The list is cut before the first buffer
-    /// that overlaps an earlier one, since two exclusive slices never do: the guest then sees a short read.
-    pub fn targets(&mut self, list: u32, len: u32) -> Result<SmallVec<[IoSliceMut<'_>; 8]>, Errno> {
+    /// Lets `receive` write to the buffers of an `iovec` list, in order; it says how many bytes it wrote. The list is cut
+    /// before the first buffer that overlaps an earlier one, since two exclusive slices never do: the guest then sees a short
+    /// read.
+    pub(crate) fn receive(
+        &mut self,
+        list: u32,
+        len: u32,
+        receive: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<usize, Fault>,
+    ) -> Result<usize, Fault> {
+        let spans = disjoint(self.spans(list, len)?);
+        match &mut self.bytes {
+            Bytes::Own(bytes) => receive(&mut split(bytes, spans)),
+            Bytes::Shared(memory, copies) => {
+                let whole = spans.iter().map(|span| span.len as usize).sum();
+                let copy = copies.alloc_slice_fill_copy(whole, 0);
+                let mut spans = spans;
+                spans.sort_unstable_by_key(|span| span.place);
+                let mut packed = spans.clone();
+                let mut at = 0;
+                for span in &mut packed {
+                    span.at = at;
+                    at += span.len;
+                }
+                let received = receive(&mut split(copy, packed))?;
+                let mut rest = copy.get(..received).ok_or(Errno::Io)?;
+                for span in spans {
+                    let (now, later) = rest.split_at(rest.len().min(span.len as usize));
+                    memory.write(span.at as usize, now).map_err(|_| Errno::Fault)?;
+                    rest = later;
+                }
+                Ok(received)
+            }
+        }
+    }
+
+    /// The buffers of an `iovec` list that the host may write, cut at the limit; not the empty ones.
+    fn spans(&self, list: u32, len: u32) -> Result<SmallVec<[Span; 8]>, Errno> {
         let mut spans = SmallVec::<[Span; 8]>::new();
         let mut total = 0u64;
         for (at, len) in self.vectors(list, len)? {
-            self.bytes(at, len as usize)?;
+            self.check(at, len as usize)?;
             total += u64::from(len);
             if total > u64::from(u32::MAX) {
                 return Err(Errno::Inval);
@@ -127,7 +209,7 @@ impl<'a> GuestMemory<'a> {
                 spans.push(Span { at, len, place: spans.len() });
             }
         }
-        Ok(split(self.bytes, disjoint(spans)))
+        Ok(spans)
     }
 
     /// The (address, length) pairs of a list, the list itself checked.
@@ -208,7 +290,7 @@ mod tests {
         ];
         for (at, len, fine) in cases {
             assert_eq!(memory.bytes(at, len).is_ok(), fine, "{at} {len}");
-            assert_eq!(memory.bytes_mut(at, len).is_ok(), fine, "{at} {len}");
+            assert_eq!(memory.fill(at, len, |bytes| Ok(bytes.len())).is_ok(), fine, "{at} {len}");
         }
         assert!(memory.bytes(1, usize::MAX).is_err());
         assert!(memory.write_u32(13, 0).is_err());
@@ -238,8 +320,16 @@ mod tests {
             bytes[260 + index * 8..][..4].copy_from_slice(&len.to_le_bytes());
         }
         let mut memory = GuestMemory::new(&mut bytes);
-        let targets = memory.targets(256, list.len() as u32)?;
-        Ok(targets.iter().map(|slice| (slice[0] as usize, slice.len())).collect())
+        let mut found = Vec::new();
+        let received = memory.receive(256, list.len() as u32, |targets| {
+            found.extend(targets.iter().map(|slice| (slice[0] as usize, slice.len())));
+            Ok(0)
+        });
+        match received {
+            Ok(_) => Ok(found),
+            Err(Fault::Errno(errno)) => Err(errno),
+            Err(fault) => panic!("{fault:?}"),
+        }
     }
 
     #[test]
@@ -253,6 +343,37 @@ mod tests {
         assert_eq!(targets(&[(0, 4096)]), Ok(vec![(0, 4096)]));
         assert_eq!(targets(&[(0, 4), (4095, 2)]), Err(Errno::Fault));
         assert_eq!(targets(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_shared_memory_gets_what_was_received_and_no_more() {
+        let engine = sphex::Engine::default();
+        let ty = sphex::MemoryType { shared: true, ..sphex::MemoryType::new(1, Some(1)) };
+        let shared = SharedMemory::new(&engine, ty).unwrap();
+        shared.fill(0, 7, 64).unwrap();
+        // Buffers at 16 (4 bytes) and 8 (4 bytes).
+        shared.write(32, &[16, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 4, 0, 0, 0]).unwrap();
+        let mut memory = GuestMemory::shared(&shared);
+        let received = memory.receive(32, 2, |targets| {
+            assert_eq!(targets.iter().map(|target| target.len()).collect::<Vec<_>>(), [4, 4]);
+            targets[0].copy_from_slice(b"abcd");
+            targets[1].copy_from_slice(b"efgh");
+            Ok(6)
+        });
+        assert_eq!(received, Ok(6));
+        assert_eq!(memory.bytes(8, 12), Ok(&b"ef\x07\x07\x07\x07\x07\x07abcd"[..]));
+        assert_eq!(memory.sources(32, 2).unwrap().iter().map(|s| s[0]).collect::<Vec<_>>(), [b'a', b'e']);
+        assert_eq!(
+            memory.fill(0, 4, |bytes| {
+                bytes.fill(1);
+                Ok(2)
+            }),
+            Ok(2)
+        );
+        assert_eq!(memory.read::<4>(0), Ok([1, 1, 7, 7]));
+        assert_eq!(memory.path(16, 4), Ok("abcd"));
+        assert_eq!(memory.write(65_535, &[0, 0]), Err(Errno::Fault));
+        assert!(memory.check(65_535, 1).is_ok() && memory.check(65_535, 2).is_err());
     }
 
     #[test]

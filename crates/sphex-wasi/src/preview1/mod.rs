@@ -14,6 +14,7 @@ mod memory;
 mod path;
 mod poll;
 mod proc;
+mod shared;
 mod sock;
 pub mod types;
 
@@ -33,6 +34,7 @@ pub use path::{
 };
 pub use poll::poll_oneoff;
 pub use proc::{clock_res_get, clock_time_get, proc_exit, proc_raise, random_get, sched_yield};
+pub use shared::{SharedWasi, add_to_linker_shared};
 pub use sock::{sock_accept, sock_recv, sock_send, sock_shutdown};
 
 use crate::context::{Interrupt, Wake};

@@ -69,5 +69,9 @@ pub fn random_get(
     if len as usize > memory.limit() {
         return Err(Errno::Inval.into());
     }
-    Ok(ctx.random.fill(memory.bytes_mut(buffer, len as usize)?)?)
+    memory.fill(buffer, len as usize, |bytes| {
+        ctx.random.fill(bytes)?;
+        Ok(bytes.len())
+    })?;
+    Ok(())
 }

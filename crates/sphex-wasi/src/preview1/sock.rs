@@ -47,15 +47,18 @@ pub fn sock_recv(
     }
     memory.check(received, 4)?;
     memory.check(result_flags, 2)?;
-    let mut targets = memory.targets(buffers, buffers_len)?;
     let (peek, all) = (modes & 1 != 0, modes & 2 != 0);
     // Who waits for all of it would block the thread of an async call: what is there must do.
     let at_once = ctx.later.is_some();
-    let (len, truncated) = ctx.waiting(fd, socket, PollFlags::IN, |_| match at_once {
-        true => socket.receive_now(&mut targets, peek),
-        false => socket.receive(&mut targets, peek, all),
+    let mut truncated = false;
+    let len = memory.receive(buffers, buffers_len, |targets| {
+        let (len, cut) = ctx.waiting(fd, socket, PollFlags::IN, |_| match at_once {
+            true => socket.receive_now(targets, peek),
+            false => socket.receive(targets, peek, all),
+        })?;
+        truncated = cut;
+        Ok(len)
     })?;
-    drop(targets);
     memory.write_u32(received, len as u32)?;
     Ok(memory.write(result_flags, &u16::from(truncated).to_le_bytes())?)
 }

@@ -11,7 +11,10 @@ use sphex_artifact::vmctx::VmHeader;
 
 use super::activation::raise;
 use super::async_call::suspend_for_yield;
-use super::store::{MemoryEntry, Pending, StoreInner, TRAP_PENDING, store_of};
+use super::memory::{LinearMemory, Storage};
+use super::racy;
+use super::store::{Pending, StoreInner, TRAP_PENDING, store_of};
+use super::wait::{self, Expected};
 use crate::epoch::acknowledge;
 use crate::error::Error;
 
@@ -119,8 +122,8 @@ pub(super) unsafe extern "C" fn memory_copy(
             // SAFETY: in bounds.
             let source = from.base().add(source.start);
             let target = target(inner, to, dst, len)?;
-            // SAFETY: both ranges are in bounds; `copy` allows them to overlap. V2.
-            std::ptr::copy(source, target.as_mut_ptr(), target.len());
+            // SAFETY: both ranges are in bounds; they may overlap. V2, V6.
+            racy::shift(source, target, len as usize);
             inner.pay_for_bytes(len)
         })
     }
@@ -131,7 +134,7 @@ pub(super) unsafe extern "C" fn memory_fill(vmctx: Vmctx, memory: u32, dst: u64,
     unsafe {
         run(vmctx, (), |inner, number| {
             let index = memory_at(inner, number, memory)?;
-            target(inner, index, dst, len)?.fill(value as u8);
+            racy::fill(target(inner, index, dst, len)?, value as u8, len as usize);
             inner.pay_for_bytes(len)
         })
     }
@@ -139,23 +142,27 @@ pub(super) unsafe extern "C" fn memory_fill(vmctx: Vmctx, memory: u32, dst: u64,
 
 /// Sees to it that these bytes can be written, `len` from `at` on, which are of a memory of the store.
 fn open(inner: &mut StoreInner, at: *mut u8, len: usize) -> Result<(), Trap> {
-    let within = |memory: &MemoryEntry| {
-        at.addr().checked_sub(memory.storage.base().addr()).filter(|at| *at < memory.storage.len())
-    };
-    let found = inner.memories.iter_mut().find_map(|memory| within(memory).map(|at| (memory, at)));
+    let within =
+        |memory: &LinearMemory| at.addr().checked_sub(memory.base().addr()).filter(|at| *at < memory.len());
+    let own = inner.memories.iter_mut().filter_map(|entry| match &mut entry.storage {
+        Storage::Own(memory) => Some(memory),
+        // All its pages are open.
+        Storage::Shared(_) => None,
+    });
+    let found = own.filter_map(|memory| within(memory).map(|at| (memory, at))).next();
     let Some((memory, at)) = found else { return Ok(()) };
-    let opened = memory.storage.range_mut(at..at + len);
+    let opened = memory.range_mut(at..at + len);
     // As for `target`.
     opened.and_then(io::Result::ok).map(drop).ok_or(Trap::MemoryOutOfBounds)
 }
 
 /// The part of `memory.copy` that is left once wasm has checked the bounds, where pages may be closed.
 pub(super) unsafe extern "C" fn memory_move(vmctx: Vmctx, dst: *mut u8, src: *const u8, len: usize) {
-    // SAFETY: called by a stub; both ranges are in bounds, wasm has checked; `copy` allows them to overlap. V2.
+    // SAFETY: called by a stub; both ranges are in bounds, wasm has checked; they may overlap. V2, V6.
     unsafe {
         run(vmctx, (), |inner, _| {
             open(inner, dst, len)?;
-            std::ptr::copy(src, dst, len);
+            racy::shift(src, dst, len);
             Ok(())
         })
     }
@@ -163,11 +170,11 @@ pub(super) unsafe extern "C" fn memory_move(vmctx: Vmctx, dst: *mut u8, src: *co
 
 /// The part of `memory.fill` that is left once wasm has checked the bounds, where pages may be closed.
 pub(super) unsafe extern "C" fn memory_set(vmctx: Vmctx, dst: *mut u8, value: u32, len: usize) {
-    // SAFETY: called by a stub; the range is in bounds, wasm has checked. V2.
+    // SAFETY: called by a stub; the range is in bounds, wasm has checked. V2, V6.
     unsafe {
         run(vmctx, (), |inner, _| {
             open(inner, dst, len)?;
-            std::ptr::write_bytes(dst, value as u8, len);
+            racy::fill(dst, value as u8, len);
             Ok(())
         })
     }
@@ -203,17 +210,71 @@ pub(crate) fn init_memory(
     let source = range(src, len, segment.len(), Trap::MemoryOutOfBounds)?;
     let segment: *const [u8] = &raw const segment[source];
     let target = target(inner, index, dst, len)?;
-    // SAFETY: the segment is of the module, which the instance keeps, and no part of a memory.
-    target.copy_from_slice(unsafe { &*segment });
+    // SAFETY: the segment is of the module, which the instance keeps, and no part of a memory; the target is in bounds. V2,
+    // V6.
+    unsafe { racy::shift(segment.cast(), target, segment.len()) };
     Ok(())
 }
 
 /// Bytes of a memory of the store that are about to be written.
-fn target(inner: &mut StoreInner, memory: usize, at: u64, len: u64) -> Result<&mut [u8], Trap> {
+fn target(inner: &mut StoreInner, memory: usize, at: u64, len: u64) -> Result<*mut u8, Trap> {
     let storage = &mut inner.memories[memory].storage;
     let range = range(at, len, storage.len(), Trap::MemoryOutOfBounds)?;
     // The system refuses only if the process has as many mappings as it may; there is no trap for that.
-    storage.range_mut(range).and_then(io::Result::ok).ok_or(Trap::MemoryOutOfBounds)
+    storage.target(range.start, range.len()).and_then(io::Result::ok).ok_or(Trap::MemoryOutOfBounds)
+}
+
+pub(super) unsafe extern "C" fn memory_atomic_notify(
+    vmctx: Vmctx,
+    memory: u32,
+    address: u64,
+    count: u32,
+) -> u64 {
+    // SAFETY: called by a stub.
+    unsafe {
+        run(vmctx, 0, |inner, number| {
+            let storage = &inner.memories[memory_at(inner, number, memory)?].storage;
+            let address = wait::check(address, 4, storage.len())?;
+            // Nobody can wait on a memory that is not shared.
+            Ok(storage.shared().map_or(0, |memory| u64::from(memory.notify(address, count))))
+        })
+    }
+}
+
+/// `memory.atomic.wait`.
+unsafe fn atomic_wait(vmctx: Vmctx, memory: u32, address: u64, expected: Expected, timeout: i64) -> u64 {
+    // SAFETY: called by a stub.
+    unsafe {
+        run_embedder(vmctx, 0, |inner, number| {
+            let storage = &inner.memories[memory_at(inner, number, memory)?].storage;
+            let address = wait::check(address, expected.bytes(), storage.len())?;
+            let memory = storage.shared().ok_or(Trap::ExpectedSharedMemory)?.clone();
+            Ok(wait::wait(inner, &memory, address, expected, timeout)? as u64)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn memory_atomic_wait32(
+    vmctx: Vmctx,
+    memory: u32,
+    address: u64,
+    expected: u32,
+    timeout: i64,
+) -> u64 {
+    let expected = Expected { wide: false, value: u64::from(expected) };
+    // SAFETY: called by a stub.
+    unsafe { atomic_wait(vmctx, memory, address, expected, timeout) }
+}
+
+pub(super) unsafe extern "C" fn memory_atomic_wait64(
+    vmctx: Vmctx,
+    memory: u32,
+    address: u64,
+    expected: u64,
+    timeout: i64,
+) -> u64 {
+    // SAFETY: called by a stub.
+    unsafe { atomic_wait(vmctx, memory, address, Expected { wide: true, value: expected }, timeout) }
 }
 
 pub(super) unsafe extern "C" fn data_drop(vmctx: Vmctx, data: u32) {

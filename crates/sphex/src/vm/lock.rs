@@ -6,7 +6,7 @@ pub(crate) use std::sync::Mutex;
 /// The standard library's lock, taken by trying only: that part is compiled with us, so that ThreadSanitizer sees what it
 /// orders. The part that waits comes compiled without it.
 #[cfg(sphex_tsan)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Mutex<V>(std::sync::Mutex<V>);
 
 #[cfg(sphex_tsan)]

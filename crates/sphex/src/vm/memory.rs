@@ -7,14 +7,16 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use sphex_artifact::module::MemoryPlan;
 use sphex_artifact::vmctx::VmMemory;
 
 use super::allocator::{Allocator, MemorySlot};
+use super::shared::SharedData;
 use super::slot::{InitialImage, Slot};
 use super::sys::{Mapping, page_size};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// A linear memory. `vm`, which compiled code reads, always describes its bytes.
 #[derive(Debug)]
@@ -23,6 +25,129 @@ pub(crate) struct LinearMemory {
     plan: MemoryPlan,
     len: usize,
     vm: *mut VmMemory,
+}
+
+/// A memory that a store uses: one of its own, or its part in one that others may use at the same time.
+#[derive(Debug)]
+pub(crate) enum Storage {
+    Own(LinearMemory),
+    Shared(Arc<SharedData>),
+}
+
+impl Storage {
+    /// What it promises to compiled code.
+    pub(crate) fn plan(&self) -> &MemoryPlan {
+        match self {
+            Storage::Own(memory) => memory.plan(),
+            Storage::Shared(memory) => memory.plan(),
+        }
+    }
+
+    /// Its bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Storage::Own(memory) => memory.len(),
+            Storage::Shared(memory) => memory.len(),
+        }
+    }
+
+    /// Where compiled code looks.
+    pub(crate) fn vm(&self) -> *mut VmMemory {
+        match self {
+            Storage::Own(memory) => memory.vm(),
+            Storage::Shared(memory) => memory.vm(),
+        }
+    }
+
+    /// Its first byte.
+    pub(crate) fn base(&self) -> *mut u8 {
+        match self {
+            Storage::Own(memory) => memory.base(),
+            Storage::Shared(memory) => memory.base(),
+        }
+    }
+
+    /// The shared memory, if it is one.
+    pub(crate) fn shared(&self) -> Option<&Arc<SharedData>> {
+        if let Storage::Shared(memory) = self { Some(memory) } else { None }
+    }
+
+    /// The bytes of a memory that is the store's own.
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
+        match self {
+            Storage::Own(memory) => Ok(memory.bytes()),
+            Storage::Shared(_) => Err(is_shared()),
+        }
+    }
+
+    /// The bytes of a memory that is the store's own, to be changed by anyone, the kernel too.
+    pub(crate) fn bytes_mut(&mut self) -> Result<&mut [u8]> {
+        match self {
+            Storage::Own(memory) => memory.bytes_mut().map_err(unwritable),
+            Storage::Shared(_) => Err(is_shared()),
+        }
+    }
+
+    /// The first byte, for who may write behind it.
+    pub(crate) fn writable_base(&self) -> Result<*mut u8> {
+        match self {
+            Storage::Own(memory) => memory.writable_base().map_err(unwritable),
+            Storage::Shared(memory) => Ok(memory.base()),
+        }
+    }
+
+    /// Copies bytes out of it; `false` if some are outside, and none is copied.
+    pub(crate) fn read(&self, start: usize, to: &mut [u8]) -> bool {
+        match self {
+            Storage::Own(memory) => {
+                let end = start.checked_add(to.len());
+                let from = end.and_then(|end| memory.bytes().get(start..end));
+                from.map(|from| to.copy_from_slice(from)).is_some()
+            }
+            Storage::Shared(memory) => memory.read(start, to),
+        }
+    }
+
+    /// Copies bytes into it; `false` if some would be outside, and none is copied.
+    pub(crate) fn write(&mut self, start: usize, from: &[u8]) -> io::Result<bool> {
+        match self {
+            Storage::Own(memory) => {
+                let end = start.checked_add(from.len());
+                let Some(to) = end.and_then(|end| memory.range_mut(start..end)) else { return Ok(false) };
+                to?.copy_from_slice(from);
+                Ok(true)
+            }
+            Storage::Shared(memory) => Ok(memory.write(start, from)),
+        }
+    }
+
+    /// The first of so many bytes that are about to be written, if all are within.
+    pub(crate) fn target(&mut self, start: usize, len: usize) -> Option<io::Result<*mut u8>> {
+        match self {
+            Storage::Own(memory) => {
+                let bytes = memory.range_mut(start..start.checked_add(len)?)?;
+                Some(bytes.map(|bytes| bytes.as_mut_ptr()))
+            }
+            Storage::Shared(memory) => memory.range(start, len).map(Ok),
+        }
+    }
+
+    /// Grows it from `old` bytes to `new`; `false` if someone else has grown it meanwhile.
+    pub(crate) fn grow(&mut self, old: u64, new: u64) -> io::Result<bool> {
+        match self {
+            Storage::Own(memory) => memory.grow(new).map(|()| true),
+            Storage::Shared(memory) => memory.grow(old, new),
+        }
+    }
+}
+
+fn unwritable(error: io::Error) -> Error {
+    Error::system("cannot make a memory of the pool writable", error)
+}
+
+fn is_shared() -> Error {
+    let message = "a shared memory has no slice of bytes, since others write them: use read and write";
+    Error::new(ErrorKind::Type, message)
 }
 
 impl LinearMemory {

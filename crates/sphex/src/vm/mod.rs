@@ -10,6 +10,9 @@
 //!   keeps one for each module that it instantiated.
 //! - **V4.** A function reference's code follows the `sphex` convention and the signature of its type id.
 //! - **V5.** `StoreInner::data` is the address of the embedder's data beside it, see `data`.
+//! - **V6.** The bytes of a shared memory belong to no store. Any thread may read and write them at any time, wasm by
+//!   instructions of its own, the host by atomics or the C library, never by a reference; they stay mapped where they are
+//!   as long as an `Arc<SharedData>` lives, of which every store that uses the memory has one. Its length only grows.
 #![allow(unsafe_code)]
 
 pub(crate) mod activation;
@@ -36,8 +39,10 @@ mod lock;
 pub(crate) mod memory;
 pub(crate) mod pool;
 pub(crate) mod profile;
+mod racy;
 pub(crate) mod raw;
 pub(crate) mod scalars;
+pub(crate) mod shared;
 pub(crate) mod shelf;
 pub(crate) mod slot;
 pub(crate) mod stacks;
@@ -48,4 +53,5 @@ pub(crate) mod sys;
 pub(crate) mod table;
 pub(crate) mod touched;
 pub(crate) mod traps;
+pub(crate) mod wait;
 pub(crate) mod walk;

@@ -17,6 +17,7 @@ use rustix::event::EventfdFlags;
 use sphex_artifact::vmctx::VmStore;
 
 use super::lock::Mutex;
+use super::wait::Parker;
 
 /// A reason to stop: someone used an interrupt handle. Taken back when it is seen.
 pub(crate) const INTERRUPT: u32 = 1;
@@ -41,6 +42,8 @@ pub(crate) struct SharedVm {
     has_task: AtomicBool,
     /// The task of a call that is suspended in a host function's future, or is about to be.
     task: Mutex<Option<Waker>>,
+    /// Where the store's thread sleeps that waits for a change of a shared memory.
+    parker: Parker,
 }
 
 // SAFETY: other threads touch nothing of `vm` but the atomic `limit` (V2).
@@ -65,7 +68,7 @@ impl SharedVm {
         });
         let (asked, watched) = (AtomicU32::new(0), AtomicBool::new(false));
         let (has_task, task) = (AtomicBool::new(false), Mutex::new(None));
-        SharedVm { vm, asked, watched, event: OnceLock::new(), has_task, task }
+        SharedVm { vm, asked, watched, event: OnceLock::new(), has_task, task, parker: Parker::default() }
     }
 
     /// The address of the words.
@@ -83,6 +86,11 @@ impl SharedVm {
     /// From now on someone may ask.
     pub(crate) fn watch(&self) {
         self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the store's thread sleeps that waits for a change of a shared memory.
+    pub(crate) fn parker(&self) -> &Parker {
+        &self.parker
     }
 
     /// May anyone ask?
@@ -109,6 +117,7 @@ impl SharedVm {
         if let Some(event) = self.event.get() {
             let _ = rustix::io::write(event, &1u64.to_ne_bytes());
         }
+        self.parker.unpark();
         // Either we see the task here, or who put it there sees the reason (`arm`).
         if reason & (INTERRUPT | EPOCH | TIMEOUT) == 0 || !self.has_task.swap(false, Ordering::SeqCst) {
             return None;

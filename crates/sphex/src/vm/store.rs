@@ -19,7 +19,8 @@ use super::heap::Heap;
 use super::hosts::{HostEntry, Hosts};
 use super::instance::InstanceData;
 use super::limiter::Limiter;
-use super::memory::LinearMemory;
+use super::memory::{LinearMemory, Storage};
+use super::shared::SharedData;
 use super::slot::InitialImage;
 use super::stop::SharedVm;
 use super::table::TableStorage;
@@ -80,7 +81,7 @@ unsafe fn key_of(funcref: *const VmFuncRef) -> (usize, u32) {
 /// A memory that a handle refers to.
 #[derive(Debug)]
 pub(crate) struct MemoryEntry {
-    pub(crate) storage: LinearMemory,
+    pub(crate) storage: Storage,
     pub(crate) ty: MemoryType,
     _own: Option<Pinned<sphex_artifact::vmctx::VmMemory>>,
 }
@@ -302,6 +303,15 @@ impl StoreInner {
         })?;
         let maximum = ty.maximum.map(|pages| pages.saturating_mul(1 << unit));
         self.check_growth(true, 0, bytes, maximum)??;
+        if ty.shared {
+            let memory = Arc::new(SharedData::new(&self.engine, ty, plan)?);
+            if let Some(vm) = vm {
+                let (base, len) = (memory.vm().cast(), 0);
+                // SAFETY: in a vmctx of this store (V1); compiled code finds a shared memory through it (V6).
+                unsafe { *vm = sphex_artifact::vmctx::VmMemory { base, len } }
+            }
+            return Ok(self.push_shared(memory));
+        }
         let own = match vm {
             Some(_) => None,
             None => Some(Pinned::new(sphex_artifact::vmctx::VmMemory { base: ptr::null_mut(), len: 0 })),
@@ -314,8 +324,31 @@ impl StoreInner {
             // SAFETY: V1, and V2: no one else uses it.
             unsafe { (*self.vm.as_ptr()).watched = 1 }
         }
-        self.memories.push(MemoryEntry { storage, ty, _own: own });
+        self.memories.push(MemoryEntry { storage: Storage::Own(storage), ty, _own: own });
         Ok(self.memories.len() as u32 - 1)
+    }
+
+    fn push_shared(&mut self, memory: Arc<SharedData>) -> u32 {
+        let ty = *memory.declared();
+        self.memories.push(MemoryEntry { storage: Storage::Shared(memory), ty, _own: None });
+        self.memories.len() as u32 - 1
+    }
+
+    /// Makes a shared memory known; its handle's index. The limits are asked as for a memory that is made.
+    pub(crate) fn add_shared(&mut self, memory: &Arc<SharedData>) -> Result<u32> {
+        let same = |entry: &MemoryEntry| entry.storage.shared().is_some_and(|own| Arc::ptr_eq(own, memory));
+        if let Some(known) = self.memories.iter().position(same) {
+            return Ok(known as u32);
+        }
+        if !Engine::same(&self.engine, memory.engine()) {
+            let message = "the shared memory and the store are of different engines";
+            return Err(Error::new(ErrorKind::WrongStore, message));
+        }
+        self.check_count(Resource::Memories, self.memories.len())?;
+        let ty = memory.declared();
+        let maximum = ty.maximum.map(|pages| pages.saturating_mul(1 << ty.page_size_log2));
+        self.check_growth(true, 0, memory.len() as u64, maximum)??;
+        Ok(self.push_shared(memory.clone()))
     }
 
     /// Adds a table; compiled code finds it at `vm`, or at a place of its own.
@@ -377,23 +410,28 @@ impl StoreInner {
     /// Grows a memory; the old size in pages, or why it does not grow.
     pub(crate) fn grow_memory(&mut self, index: usize, delta: u64) -> Result<Result<u64>> {
         let entry = &self.memories[index];
-        let (len, unit, most) = (entry.storage.len() as u64, entry.ty.page_size_log2, entry.ty.limit_pages());
-        let old = len >> unit;
-        if delta == 0 {
-            return Ok(Ok(old));
-        }
+        let (unit, most) = (entry.ty.page_size_log2, entry.ty.limit_pages());
         let bytes = |pages: u64| pages.saturating_mul(1 << unit);
-        let refused = match old.checked_add(delta).filter(|pages| *pages <= most) {
-            None => limit(format!(
-                "growing a memory from {old} by {delta} pages: more than its maximum of {most} pages"
-            )),
-            Some(pages) => match self.check_growth(true, len, bytes(pages), Some(bytes(most)))? {
-                Err(refused) => refused,
-                Ok(()) => match self.memories[index].storage.grow(bytes(pages)) {
-                    Ok(()) => return Ok(Ok(old)),
-                    Err(error) => limit(format!("growing a memory to {} bytes: {error}", bytes(pages))),
-                },
-            },
+        let refused = loop {
+            // Another thread may grow a shared memory between the questions: then they are asked again.
+            let len = self.memories[index].storage.len() as u64;
+            let old = len >> unit;
+            if delta == 0 {
+                return Ok(Ok(old));
+            }
+            let Some(pages) = old.checked_add(delta).filter(|pages| *pages <= most) else {
+                break limit(format!(
+                    "growing a memory from {old} by {delta} pages: more than its maximum of {most} pages"
+                ));
+            };
+            if let Err(refused) = self.check_growth(true, len, bytes(pages), Some(bytes(most)))? {
+                break refused;
+            }
+            match self.memories[index].storage.grow(len, bytes(pages)) {
+                Ok(true) => return Ok(Ok(old)),
+                Ok(false) => {}
+                Err(error) => break limit(format!("growing a memory to {} bytes: {error}", bytes(pages))),
+            }
         };
         let told = limit(refused.message().to_owned());
         self.grow_failed(true, refused)?;
@@ -503,8 +541,10 @@ impl Drop for StoreInner {
         // SAFETY: no wasm of this store runs any more; a pointer to it must not stay behind in what handles keep.
         unsafe { (*self.vm.as_ptr()).host = ptr::null_mut() }
         for memory in self.memories.drain(..) {
-            // SAFETY: it came from this engine's allocator; the instances, which keep the images, are dropped later.
-            unsafe { memory.storage.release(self.engine.allocator()) }
+            if let Storage::Own(memory) = memory.storage {
+                // SAFETY: it came from this engine's allocator; the instances, which keep the images, are dropped later.
+                unsafe { memory.release(self.engine.allocator()) }
+            }
         }
     }
 }

@@ -153,6 +153,7 @@ pub const METHODS: &[(&str, Run)] = &[
     ("Memory::grow", |t, s| t.memory.grow(s, 1).map(drop)),
     ("Memory::page_size", |t, s| t.memory.page_size(s).map(drop)),
     ("Memory::read", |t, s| t.memory.read(s, 0, &mut [0])),
+    ("Memory::shared", |t, s| t.memory.shared(s).map(drop)),
     ("Memory::size", |t, s| t.memory.size(s).map(drop)),
     ("Memory::ty", |t, s| t.memory.ty(s).map(drop)),
     ("Memory::write", |t, s| t.memory.write(s, 0, &[0])),

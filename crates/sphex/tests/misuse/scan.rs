@@ -15,6 +15,7 @@ const EXEMPT: &[(&str, &str)] = &[
     ("Interruption::is_of", "any store is a good question"),
     ("RawVal::is_extern", "any bits are a good question"),
     ("RootScope::new", "any store is a good one"),
+    ("Config::wasm_threads", "either is fine"),
     ("Store::epoch_deadline_callback", "only its callback fails"),
     ("Store::epoch_deadline_wait_callback", "only its callback fails"),
     ("Store::set_deadline", "fails where the system gives no thread"),

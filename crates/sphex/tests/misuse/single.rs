@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sphex::jit::{DataValue, Jit};
 use sphex::{
     AsContextMut, Caller, Config, Engine, Error, Extern, Func, FuncType, Global, GlobalType, Instance,
-    Linker, Memory, MemoryType, Module, RawVal, RefType, Result, RootScope, Rooted, Store,
+    Linker, Memory, MemoryType, Module, RawVal, RefType, Result, RootScope, Rooted, SharedMemory, Store,
     StoreLimitsBuilder, Table, TableType, Val, ValType,
 };
 
@@ -31,6 +31,8 @@ pub struct World {
     constant: Global,
     variable: Global,
     linker: Linker<()>,
+    /// One page, at most two.
+    shared: SharedMemory,
     jit: Jit,
 }
 
@@ -53,6 +55,7 @@ impl World {
             externs: Table::new(&mut store, TableType::new(RefType::Extern, 2, None), Val::ExternRef(None))?,
             constant: Global::new(&mut store, GlobalType::new(ValType::I32, false), 1.into())?,
             variable: Global::new(&mut store, GlobalType::new(ValType::I64, true), 1i64.into())?,
+            shared: SharedMemory::new(engine, MemoryType { shared: true, ..MemoryType::new(1, Some(2)) })?,
             jit: Jit::new(sphex::jit::parse(CLIF)?, &sphex::jit::Settings::host())?,
             engine: engine.clone(),
             module,
@@ -361,6 +364,54 @@ pub const ROWS: &[Row] = &[
     ("Linker::instantiate_pre", "module of another engine", |w| {
         w.linker.instantiate_pre(&Module::new(&w.other, "(module)")?).map(drop)
     }),
+    ("Memory::data", "shared", |w| w.shared.attach(&mut w.store)?.data(&w.store).map(drop)),
+    ("Memory::data_mut", "shared", |w| w.shared.attach(&mut w.store)?.data_mut(&mut w.store).map(drop)),
+    ("Memory::data_and_store_mut", "shared", |w| {
+        w.shared.attach(&mut w.store)?.data_and_store_mut(&mut w.store).map(drop)
+    }),
+    ("Memories::get", "shared", |w| {
+        let memory = w.shared.attach(&mut w.store)?;
+        w.store.as_context_mut().split().1.get(memory).map(drop)
+    }),
+    ("Memory::read", "shared, across the end", |w| {
+        w.shared.attach(&mut w.store)?.read(&w.store, 65535, &mut [0, 0])
+    }),
+    ("Memory::write", "shared, across the end", |w| {
+        w.shared.attach(&mut w.store)?.write(&mut w.store, 65535, &[0, 0])
+    }),
+    ("SharedMemory::new", "not shared", |w| {
+        SharedMemory::new(&w.engine, MemoryType::new(1, Some(1))).map(drop)
+    }),
+    ("SharedMemory::new", "minimum above maximum", |w| {
+        SharedMemory::new(&w.engine, MemoryType { shared: true, ..MemoryType::new(2, Some(1)) }).map(drop)
+    }),
+    ("SharedMemory::attach", "store of another engine", |w| {
+        w.shared.attach(Store::new(&w.other, ())).map(drop)
+    }),
+    ("SharedMemory::attach", "larger than the store's limit", |w| {
+        w.shared.attach(w.limited(|limits| limits.memory_size(1000))).map(drop)
+    }),
+    ("SharedMemory::attach", "too many", |w| {
+        w.shared.attach(w.limited(|limits| limits.memories(0))).map(drop)
+    }),
+    ("SharedMemory::read", "across the end", |w| w.shared.read(65535, &mut [0, 0])),
+    ("SharedMemory::read", "offset beyond any number", |w| w.shared.read(usize::MAX, &mut [0, 0])),
+    ("SharedMemory::write", "across the end", |w| w.shared.write(65535, &[0, 0])),
+    ("SharedMemory::fill", "across the end", |w| w.shared.fill(65535, 1, 2)),
+    ("SharedMemory::fill", "length beyond any number", |w| w.shared.fill(1, 1, usize::MAX)),
+    ("SharedMemory::grow", "beyond its maximum", |w| w.shared.grow(2).map(drop)),
+    ("SharedMemory::grow", "beyond any number", |w| w.shared.grow(u64::MAX).map(drop)),
+    ("SharedMemory::atomic_notify", "not aligned", |w| w.shared.atomic_notify(2, 1).map(drop)),
+    ("SharedMemory::atomic_notify", "outside", |w| w.shared.atomic_notify(1 << 16, 1).map(drop)),
+    ("SharedMemory::atomic_wait32", "not aligned", |w| w.shared.atomic_wait32(2, 0, None).map(drop)),
+    ("SharedMemory::atomic_wait64", "outside", |w| w.shared.atomic_wait64(u64::MAX - 7, 0, None).map(drop)),
+    ("Linker::shared_memory", "of another engine", |w| {
+        Linker::<()>::new(&w.other).shared_memory("m", "m", &w.shared).map(drop)
+    }),
+    ("Linker::shared_memory", "defined twice", |w| {
+        let memory = w.shared.clone();
+        w.linker.shared_memory("h", "f", &memory).map(drop)
+    }),
     ("Memory::grow", "beyond its maximum", |w| w.memory.grow(&mut w.store, 2).map(drop)),
     ("Memory::grow", "beyond any number", |w| w.memory.grow(&mut w.store, u64::MAX).map(drop)),
     ("Memory::grow", "beyond the store's limit", |w| {
@@ -375,8 +426,8 @@ pub const ROWS: &[Row] = &[
         let ty = MemoryType { page_size_log2: 70, ..MemoryType::new(1, None) };
         Memory::new(&mut w.store, ty).map(drop)
     }),
-    ("Memory::new", "shared", |w| {
-        Memory::new(&mut w.store, MemoryType { shared: true, ..MemoryType::new(1, Some(1)) }).map(drop)
+    ("Memory::new", "shared without a maximum", |w| {
+        Memory::new(&mut w.store, MemoryType { shared: true, ..MemoryType::new(1, None) }).map(drop)
     }),
     ("Memory::new", "too many", |w| {
         let mut store = w.limited(|limits| limits.memories(0));
@@ -444,7 +495,7 @@ pub const ROWS: &[Row] = &[
     ("Module::new", "cut", |w| Module::new(&w.engine, INVALID).map(drop)),
     ("Module::new", "not valid", |w| Module::new(&w.engine, UNTRUE).map(drop)),
     ("Module::new", "needs what is not there", |w| {
-        Module::new(&w.engine, "(module (memory 1 1 shared))").map(drop)
+        Module::new(&w.engine, "(module (memory i64 1))").map(drop)
     }),
     ("Module::new_watched", "cut", |w| Module::new_watched(&w.engine, INVALID, &()).map(drop)),
     ("Module::validate", "not valid", |w| Module::validate(&w.engine, UNTRUE)),

@@ -22,6 +22,7 @@ macro_rules! builtin_names {
             memory_grow memory_copy memory_fill memory_move memory_set memory_init data_drop table_grow_func
             table_grow_extern table_fill_func table_fill_extern table_copy table_init elem_drop limit_hit out_of_fuel trap
             ceil_f32 ceil_f64 floor_f32 floor_f64 trunc_f32 trunc_f64 nearest_f32 nearest_f64 fma_f32 fma_f64
+            memory_atomic_notify memory_atomic_wait32 memory_atomic_wait64
         }
     };
 }
