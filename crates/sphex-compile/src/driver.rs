@@ -31,7 +31,7 @@ const LARGE_BODY: usize = 64 << 10;
 
 /// What one thread keeps between functions.
 #[derive(Default)]
-struct Worker {
+pub(crate) struct Worker {
     translate: translate::Scratch,
     codegen: pipeline::Context,
 }
@@ -54,7 +54,12 @@ pub fn compile_watched(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> R
 }
 
 fn compile_or_refuse(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8>> {
-    match compile(wasm, settings, watch) {
+    refuse_invalid(wasm, settings, compile(wasm, settings, watch))
+}
+
+/// What is found instead of a result: of a module that is invalid, that it is.
+pub(crate) fn refuse_invalid<T>(wasm: &[u8], settings: &Settings, result: Result<T>) -> Result<T> {
+    match result {
         // What is invalid besides is better said first.
         Err(error @ CompileError::Unsupported { .. }) => {
             Err(crate::validate(wasm, settings).err().unwrap_or(error))
@@ -134,7 +139,7 @@ pub fn compile_functions(functions: Vec<(String, Function)>, settings: &Settings
     finish(Kind::Functions, settings, &description, &linked, &names, &[], &[])
 }
 
-fn finish(
+pub(crate) fn finish(
     kind: Kind,
     settings: &Settings,
     description: &Description,
@@ -167,7 +172,7 @@ fn finish(
 }
 
 /// Names of the defined functions; an exported one without a name is called by its export.
-fn names(info: &ModuleInfo<'_>) -> Vec<Name> {
+pub(crate) fn names(info: &ModuleInfo<'_>) -> Vec<Name> {
     let mut names: Vec<Option<&str>> = info.names.clone();
     names.resize(info.module.functions.len(), None);
     for export in &info.module.exports {
@@ -181,7 +186,7 @@ fn names(info: &ModuleInfo<'_>) -> Vec<Name> {
     named.map(|(function, name)| Name { module: 0, function, name: name.to_owned() }).collect()
 }
 
-fn compile_function(
+pub(crate) fn compile_function(
     info: &ModuleInfo<'_>,
     settings: &Settings,
     position: usize,
@@ -249,7 +254,7 @@ pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
 }
 
 /// Does `job` for each defined function; results in order, or the error with the lowest index.
-fn each<W, T, F>(info: &ModuleInfo<'_>, settings: &Settings, job: F) -> Result<Vec<T>>
+pub(crate) fn each<W, T, F>(info: &ModuleInfo<'_>, settings: &Settings, job: F) -> Result<Vec<T>>
 where
     W: Default + Send,
     T: Send,
@@ -345,7 +350,7 @@ fn sequential<W: Default, T>(
 }
 
 /// The memory that a large body took is not kept for the small ones.
-fn renew<W: Default>(worker: &mut W, info: &ModuleInfo<'_>, position: usize) {
+pub(crate) fn renew<W: Default>(worker: &mut W, info: &ModuleInfo<'_>, position: usize) {
     if info.bodies[position].bytes.as_bytes().len() > LARGE_BODY {
         *worker = W::default();
     }

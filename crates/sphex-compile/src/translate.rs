@@ -8,6 +8,7 @@
 
 mod bulk;
 mod calls;
+pub(crate) mod check;
 mod context;
 mod control;
 mod inline;

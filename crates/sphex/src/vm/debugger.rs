@@ -86,6 +86,13 @@ pub(crate) fn register(artifact: &[u8], base: usize) -> Option<Registered> {
     Some(Registered { entry, _image: image })
 }
 
+/// Tells debuggers of an artifact whose text, its first section, is mapped at `text`, and nothing else of it.
+#[cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn register_text(artifact: &[u8], text: usize) -> Option<Registered> {
+    let first = get(artifact, 40, 8)? as usize + SECTION_HEADER;
+    register(artifact, text.wrapping_sub(get(artifact, first + 24, 8)? as usize))
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         let _lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
