@@ -89,6 +89,8 @@ struct State {
     end: usize,
     /// Positions of functions that are being compiled.
     busy: FxHashSet<usize>,
+    /// How many threads wait for another's compilation: to wake nobody costs a system call.
+    waiting: usize,
     workers: Vec<Worker>,
     /// Make unwind records known to the platform's unwinder.
     unwind: bool,
@@ -145,6 +147,7 @@ impl Lazy {
         let state = State {
             end: stubs,
             busy: FxHashSet::default(),
+            waiting: 0,
             workers: Vec::new(),
             unwind: false,
             debugger: false,
@@ -321,7 +324,9 @@ impl Lazy {
             if state.busy.insert(position) {
                 break;
             }
+            state.waiting += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         let mut worker = state.workers.pop().unwrap_or_default();
         drop(state);
@@ -414,8 +419,11 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.lazy.lock().busy.remove(&self.position);
-        self.lazy.changed.notify_all();
+        let mut state = self.lazy.lock();
+        state.busy.remove(&self.position);
+        if state.waiting > 0 {
+            self.lazy.changed.notify_all();
+        }
     }
 }
 
