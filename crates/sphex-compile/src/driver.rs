@@ -213,24 +213,44 @@ fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) ->
     CompileError::Codegen { function, message: error.to_string() }
 }
 
+/// What was seen of a body: the functions that it tail-calls, whether it does so through a table, and what inlining it needs,
+/// if that may be.
+pub(crate) type Seen = (Vec<u32>, bool, Option<prescan::Prescan>);
+
+/// What a prescan has seen.
+pub(crate) fn seen(
+    info: &ModuleInfo<'_>,
+    settings: &Settings,
+    position: usize,
+    mut scan: prescan::Prescan,
+    scratch: &mut translate::Scratch,
+) -> Seen {
+    let (calls, out) = (std::mem::take(&mut scan.tail_calls), scan.tail_calls_out);
+    let inline = translate::candidate(info, settings, position, &scan, scratch);
+    (calls, out, inline.then_some(scan))
+}
+
 /// Looks at all bodies once: which functions may be inlined, and which may come back in another instance, because they
 /// tail-call out of this one or a function that does. Linear in bodies and tail calls.
 pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
-    let imported = info.module.imported.functions;
-    let scans = {
+    let all = {
         let info = &*info;
         each(info, settings, |scratch: &mut translate::Scratch, position| {
             let Ok(mut reader) = info.bodies[position].bytes.get_binary_reader_for_operators() else {
                 return Ok((Vec::new(), false, None));
             };
             reader.set_features(settings.features);
-            let mut scan = prescan::prescan(reader, 0);
-            let (calls, out) = (std::mem::take(&mut scan.tail_calls), scan.tail_calls_out);
-            let inline = translate::candidate(info, settings, position, &scan, scratch);
-            Ok((calls, out, inline.then_some(scan)))
+            Ok(seen(info, settings, position, prescan::prescan(reader, 0), scratch))
         })
     };
-    let Ok(scans) = scans else { return };
+    if let Ok(all) = all {
+        note_seen(info, all);
+    }
+}
+
+/// Puts into the description what was seen of all bodies.
+pub(crate) fn note_seen(info: &mut ModuleInfo<'_>, scans: Vec<Seen>) {
+    let imported = info.module.imported.functions;
     let mut callers: Vec<Vec<u32>> = vec![Vec::new(); info.module.functions.len()];
     let mut work = Vec::new();
     for (position, (calls, out, _)) in scans.iter().enumerate() {

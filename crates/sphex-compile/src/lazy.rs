@@ -83,8 +83,8 @@ impl<'a> LazyModule<'a> {
         if code_bytes < PARALLEL_BYTES {
             looking.threads = Some(1);
         }
-        check_bodies(&info, &looking)?;
-        driver::look_ahead(&mut info, &looking);
+        let seen = check_bodies(&info, &looking)?;
+        driver::note_seen(&mut info, seen);
         let lazy = LazyModule { wasm, info, settings: settings.clone(), code_bytes };
         let skeleton = lazy.skeleton()?;
         Ok((lazy, skeleton))
@@ -156,26 +156,27 @@ impl std::fmt::Debug for LazyModule<'_> {
     }
 }
 
-/// Refuses what the translator will refuse, with the error that it has for the lowest index.
-fn check_bodies(info: &ModuleInfo<'_>, settings: &Settings) -> Result<()> {
+/// Refuses what the translator will refuse, with the error that it has for the lowest index. Gives what was seen of all.
+fn check_bodies(info: &ModuleInfo<'_>, settings: &Settings) -> Result<Vec<driver::Seen>> {
     let known = |ty: &sphex_artifact::FuncType| {
         ty.params.iter().chain(&ty.results).all(|&ty| translate::ir_type(ty).is_ok())
     };
-    let plain = info.module.types.iter().all(known)
-        && driver::each(info, settings, |scratch: &mut check::Scratch, position| {
-            Ok(check::is_plain(&info.bodies[position], settings.features, scratch))
-        })?
-        .into_iter()
-        .all(|plain| plain);
-    if plain {
-        return Ok(());
+    let looked = driver::each(
+        info,
+        settings,
+        |(check, scratch): &mut (check::Scratch, translate::Scratch), position| {
+            let (plain, scan) = check::look(&info.bodies[position], settings.features, check);
+            Ok((plain, driver::seen(info, settings, position, scan, scratch)))
+        },
+    )?;
+    if !info.module.types.iter().all(known) || !looked.iter().all(|(plain, _)| *plain) {
+        driver::each(info, settings, |scratch: &mut translate::Scratch, position| {
+            let translation = translate::translate(info, settings, position, scratch)?;
+            scratch.recycle(translation.func);
+            Ok(())
+        })?;
     }
-    driver::each(info, settings, |scratch: &mut translate::Scratch, position| {
-        let translation = translate::translate(info, settings, position, scratch)?;
-        scratch.recycle(translation.func);
-        Ok(())
-    })
-    .map(drop)
+    Ok(looked.into_iter().map(|(_, seen)| seen).collect())
 }
 
 impl Unplaced {

@@ -1,6 +1,7 @@
 //! Functions that are compiled when they are first called: who is compiled when, and what can happen meanwhile.
 //! (What compiled code does is tested under lazy engines elsewhere: `traps`, `backtraces`, `async_calls`, `epochs`.)
 #![cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+#![allow(unsafe_code)]
 
 mod tasks;
 

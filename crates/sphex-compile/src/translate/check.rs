@@ -1,9 +1,10 @@
 //! Is a body valid, and of nothing but what is translated? One pass that makes nothing, for functions that are compiled
-//! when they are called first: whether a module is refused must not wait for that.
+//! when they are called first: whether a module is refused must not wait for that. It is the prescan's pass too.
 //!
 //! It only says yes or no. After a no, the translator is asked, which finds the error (or none: a proposal without a row
 //! here that is translated all the same costs time, no more).
 
+use super::prescan::{Prescan, Scan};
 use crate::module::{self, Body};
 use wasmparser::{
     BlockType, FrameKind, FrameStack, FuncToValidate, FuncValidator, FuncValidatorAllocations, HeapType,
@@ -14,8 +15,8 @@ use wasmparser::{
 #[derive(Default)]
 pub(crate) struct Scratch(FuncValidatorAllocations);
 
-/// Is it so?
-pub(crate) fn is_plain(body: &Body<'_>, features: WasmFeatures, scratch: &mut Scratch) -> bool {
+/// Is it so? And what the prescan says, whose budget is 0 as when it looks ahead.
+pub(crate) fn look(body: &Body<'_>, features: WasmFeatures, scratch: &mut Scratch) -> (bool, Prescan) {
     let validate = FuncToValidate {
         resources: body.validate.resources.clone(),
         index: body.validate.index,
@@ -23,10 +24,10 @@ pub(crate) fn is_plain(body: &Body<'_>, features: WasmFeatures, scratch: &mut Sc
         features: body.validate.features,
     };
     let validator = validate.into_validator(std::mem::take(&mut scratch.0));
-    let mut check = Check { validator, offset: 0, known: true };
+    let mut check = Check { validator, scan: Scan::new(0), offset: 0, known: true };
     let valid = check.run(body, features).is_ok();
     scratch.0 = check.validator.into_allocations();
-    valid && check.known
+    (valid && check.known, check.scan.found)
 }
 
 /// Is it a type whose values are translated?
@@ -36,6 +37,7 @@ pub(crate) fn is_known(ty: ValType) -> bool {
 
 struct Check {
     validator: FuncValidator<ValidatorResources>,
+    scan: Scan,
     offset: u64,
     known: bool,
 }
@@ -57,6 +59,7 @@ impl Check {
         while !reader.eof() {
             self.offset = reader.original_position();
             reader.visit_operator(self)??;
+            self.scan.count();
         }
         self.offset = reader.original_position();
         reader.finish_expression(&self.validator.visitor(self.offset))
@@ -120,6 +123,7 @@ macro_rules! visit {
         $(#[allow(unused_variables, clippy::clone_on_copy, reason = "one row for all operators")]
         fn $visit(&mut self $($(, $arg: $argty)*)?) -> Self::Output {
             self.validator.visitor(self.offset).$visit($($($arg.clone()),*)?)?;
+            self.scan.$visit($($($arg.clone()),*)?);
             self.known &= known!(@$proposal $visit $($($arg)*)?);
             Ok(())
         })*
@@ -131,6 +135,7 @@ macro_rules! visit_simd {
         $(#[allow(unused_variables, clippy::clone_on_copy, reason = "one row for all operators")]
         fn $visit(&mut self $($(, $arg: $argty)*)?) -> Self::Output {
             self.validator.simd_visitor(self.offset).$visit($($($arg.clone()),*)?)?;
+            self.scan.$visit($($($arg.clone()),*)?);
             self.known &= known!(@$proposal $visit $($($arg)*)?);
             Ok(())
         })*
