@@ -17,7 +17,7 @@ use sphex_artifact::images;
 use sphex_artifact::module::Description;
 use sphex_artifact::records::FunctionRecords;
 use sphex_artifact::sections::{AddressRow, FrameState, FunctionRow, InlineNode, Kind, TrapRow};
-use sphex_artifact::write::{Name, TextLayout};
+use sphex_artifact::write::Name;
 use sphex_asm::record::{RelocationTarget, UnwindRecord};
 use sphex_codegen::unwind::eh_frame::EhFrame;
 use sphex_ir::ExternalName;
@@ -55,11 +55,12 @@ pub struct Unplaced {
 pub struct Placed {
     /// What stands from its address on: the code, its constants, its unwind records.
     pub bytes: Vec<u8>,
+    /// Its constants within `bytes`.
+    pub constants: Range<usize>,
     /// Its unwind records within `bytes`, terminated.
     pub eh_frame: Range<usize>,
     /// What is known of the code.
     pub records: FunctionRecords,
-    unwind: Vec<UnwindRecord>,
 }
 
 impl<'a> LazyModule<'a> {
@@ -132,14 +133,14 @@ impl<'a> LazyModule<'a> {
         Ok(unplaced)
     }
 
-    /// An artifact with one function, for debuggers: they read where it stands from it, and its unwind records.
+    /// An artifact with one function, for debuggers: they read where it stands from it, and its unwind records, which are
+    /// those of its place.
     pub fn debug_image(&self, placed: &Placed) -> Result<Vec<u8>> {
         let FunctionRecords { module, function, len, .. } = placed.records;
-        let text = placed.bytes.get(..len as usize).unwrap_or(&[]).to_vec();
-        let distance = TextLayout::new(self.settings.artifact_target(), text.len(), 0).eh_frame as usize;
+        let bytes = |range| placed.bytes.get(range).unwrap_or(&[]).to_vec();
         let linked = link::Linked {
-            eh_frame: eh_frame(distance, text.len(), &placed.unwind),
-            text,
+            eh_frame: bytes(placed.eh_frame.clone()),
+            text: bytes(0..len as usize),
             functions: vec![FunctionRow { start: 0, len, module, function }],
             ..link::Linked::default()
         };
@@ -247,7 +248,7 @@ impl Unplaced {
             inline_nodes: nodes.collect(),
         };
         let eh_frame = eh_start..bytes.len();
-        Ok(Placed { bytes, eh_frame, records, unwind: std::mem::take(&mut code.unwind) })
+        Ok(Placed { bytes, constants, eh_frame, records })
     }
 }
 

@@ -22,6 +22,8 @@
 //!   not. No lock is held meanwhile.
 //! - **L4.** A compilation wants a large stack, and does not run on wasm's where that may be small: a fiber's, or what a
 //!   deep recursion has left of the thread's.
+//! - **L5.** The pages of the text are shared with processes that are forked from this one, which run what is there and
+//!   write nothing.
 
 use std::fmt;
 use std::ops::Range;
@@ -56,6 +58,8 @@ const STUB: usize = 16;
 const SECOND_HALF: usize = 6;
 /// Bytes of text for each byte of wasm, and for each function: more than any that somebody wrote has needed.
 const ROOM: (usize, usize) = (64, 512);
+/// Bytes of text that there are at least. (It is address space.)
+const LEAST_TEXT: usize = 8 << 20;
 /// Bytes of text: what is within reach of a call.
 const MOST_TEXT: usize = 1 << 30;
 /// Bytes of stack with which a compilation begins at least.
@@ -81,6 +85,8 @@ pub(crate) struct Lazy {
     /// Somebody has finished a compilation.
     changed: Condvar,
     stacks: Stacks,
+    /// A process that is forked from this one shares the text: it must not write to it.
+    process: u32,
 }
 
 /// What only one thread uses at a time.
@@ -137,7 +143,7 @@ impl Lazy {
         let stubs = STUB * (count + 1);
         let room = source.module.code_bytes().saturating_mul(ROOM.0).saturating_add(count * ROOM.1);
         let page = page_size().max(64 << 10);
-        let text = (stubs + room.min(MOST_TEXT)).next_multiple_of(page);
+        let text = (stubs + room.clamp(LEAST_TEXT, MOST_TEXT)).next_multiple_of(page);
         let slots_end = (size_of::<usize>() * (count + 1)).next_multiple_of(page);
         let mut space = Mapping::reserve(slots_end + text).map_err(system)?;
         space.protect(0..slots_end, Protection::ReadWrite).map_err(system)?;
@@ -163,6 +169,7 @@ impl Lazy {
             state: Mutex::new(state),
             changed: Condvar::new(),
             stacks: Stacks::new(STACK),
+            process: std::process::id(),
         };
         lazy.write_stubs(count);
         Ok((lazy, skeleton))
@@ -352,6 +359,11 @@ impl Lazy {
         position: usize,
         unplaced: Unplaced,
     ) -> Result<*const u8> {
+        if std::process::id() != self.process {
+            let message =
+                "a lazy module cannot compile in a process that was forked from the one it was made in";
+            return Err(Error::new(ErrorKind::System, message));
+        }
         let (size, alignment) = unplaced.size();
         let start = state.end.next_multiple_of(alignment);
         let end = start.saturating_add(size);
@@ -371,14 +383,15 @@ impl Lazy {
         state.end = end;
         let eh_frame = start + placed.eh_frame.start;
         let at = self.at(start);
-        if state.unwind {
-            // SAFETY: a terminated list of records, which the compiler made, in its place (L1).
-            unsafe { unwinder::register(self.at(eh_frame)) }
-        }
         let debugger = if state.debugger { self.debug_image(&placed, start)? } else { None };
         if let Some(profiler) = state.profiler {
             let bytes = &placed.bytes[..placed.records.len as usize];
             profile::tell_function(code, profiler, at.addr(), bytes, &placed.records)?;
+        }
+        // Nothing fails from here on.
+        if state.unwind {
+            // SAFETY: a terminated list of records, which the compiler made, in its place (L1).
+            unsafe { unwinder::register(self.at(eh_frame)) }
         }
         let function = Function { start, records: placed.records, eh_frame, _debugger: debugger };
         let published = self.published.load(Ordering::Relaxed);
@@ -391,7 +404,9 @@ impl Lazy {
     /// Tells debuggers of a function.
     fn debug_image(&self, placed: &Placed, start: usize) -> Result<Option<Registered>> {
         let image = self.source.module.debug_image(placed).map_err(compiler::error)?;
-        Ok(debugger::register_text(&image, self.at(start).addr()))
+        let (text, eh_frame) = (self.at(start).addr(), &placed.eh_frame);
+        let eh_frame = text + eh_frame.start..text + eh_frame.end;
+        Ok(debugger::register_function(&image, text..text + placed.records.len as usize, eh_frame))
     }
 }
 
