@@ -137,7 +137,7 @@ impl<'a> LazyModule<'a> {
     /// those of its place.
     pub fn debug_image(&self, placed: &Placed) -> Result<Vec<u8>> {
         let FunctionRecords { module, function, len, .. } = placed.records;
-        let bytes = |range| placed.bytes.get(range).unwrap_or(&[]).to_vec();
+        let bytes = |range: Range<usize>| placed.bytes.get(range).map_or_else(Vec::new, <[u8]>::to_vec);
         let linked = link::Linked {
             eh_frame: bytes(placed.eh_frame.clone()),
             text: bytes(0..len as usize),
