@@ -29,7 +29,7 @@ impl Observer for Counter<'_> {
         let State::Allocated(func, allocation) = state else { return };
         let weights = weights(func);
         let spilled = |location: Location| u64::from(matches!(location, Location::Spill(_)));
-        let mut add = |inst: usize, accesses: u64| {
+        let add = |inst: usize, accesses: u64| {
             self.0.plain.fetch_add(accesses, Ordering::Relaxed);
             self.0.weighted.fetch_add(accesses * weights[inst], Ordering::Relaxed);
         };
