@@ -9,6 +9,7 @@ pub mod convention;
 pub mod images;
 pub mod module;
 pub mod read;
+pub mod records;
 pub mod sections;
 pub mod target;
 pub mod traps;

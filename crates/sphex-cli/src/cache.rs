@@ -80,6 +80,8 @@ impl fmt::Display for Key {
 #[derive(Debug)]
 pub struct Cache {
     enabled: bool,
+    /// What is not there is compiled as it is called, and not kept.
+    lazy: bool,
     limit: u64,
     /// Something has been said: once is enough.
     said: Cell<bool>,
@@ -91,7 +93,7 @@ impl Cache {
         let environment = || switched_off(std::env::var_os("SPHEX_CACHE").as_deref());
         let enabled = options.cache.unwrap_or_else(|| !environment());
         let limit = limit(std::env::var("SPHEX_CACHE_SIZE").ok().as_deref());
-        Cache { enabled, limit, said: Cell::new(false) }
+        Cache { enabled, lazy: options.lazy == Some(true), limit, said: Cell::new(false) }
     }
 
     /// The module of these bytes, wasm or text.
@@ -105,6 +107,10 @@ impl Cache {
             return Ok(module);
         }
         tracing::debug!(%key, "not in the cache");
+        // What cannot be kept need not be whole.
+        if self.lazy || self.said(Folders::create()).is_none() {
+            return Module::new_watched(engine, bytes, &Progress::new());
+        }
         let artifact = engine.precompile_watched(bytes, &Progress::new())?;
         self.store(&key, &artifact);
         os::deserialize(engine, &artifact)

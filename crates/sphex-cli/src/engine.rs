@@ -12,6 +12,13 @@ pub fn engine(options: &Options) -> Result<Engine> {
     Engine::new(&config(options)).map_err(failure)
 }
 
+/// An engine of these options to run a program: what it compiles and nobody keeps is compiled as it is called.
+pub fn engine_to_run(options: &Options) -> Result<Engine> {
+    let mut config = config(options);
+    config.host.lazy_compilation = options.lazy != Some(false);
+    Engine::new(&config).map_err(failure)
+}
+
 fn config(options: &Options) -> Config {
     let mut config = Config::new();
     let compile = &mut config.compile;
@@ -32,6 +39,7 @@ fn config(options: &Options) -> Config {
     host.native_debug = options.native_debug;
     host.profiler = options.profiler;
     host.compile_threads = options.threads;
+    host.lazy_compilation = options.lazy == Some(true);
     if options.pooling {
         host.allocation = Allocation::Pooling(Pooling::default());
     }

@@ -142,7 +142,7 @@ fn precompile(engine: &Engine, file: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
 
 #[cfg(not(feature = "compiler"))]
 fn precompile(engine: &Engine, file: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
-    compile(engine, file, &Options::default(), bytes).map(|module| module.serialize())
+    compile(engine, file, &Options::default(), bytes)?.serialize().map_err(crate::engine::failure)
 }
 
 #[cfg(not(feature = "compiler"))]

@@ -45,7 +45,7 @@ pub fn execute(run: &Run) -> Result {
     let call = run.invoke.as_deref().map(|text| invoke::parse(text, arguments)).transpose()?;
     let guest = context(run, &options, file, if call.is_some() { &[] } else { arguments })?;
 
-    let engine = engine::engine(&options)?;
+    let engine = engine::engine_to_run(&options)?;
     let module = input::module(&engine, file, &options, run.allow_precompiled)?;
     let job = Job { run, options: &options, file, arguments, call };
     match options.wasi_threads {

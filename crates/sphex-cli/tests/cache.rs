@@ -189,6 +189,33 @@ fn other_modules_and_settings_have_entries_of_their_own() {
 }
 
 #[test]
+fn what_is_compiled_lazily_is_not_kept() {
+    let home = Home::new();
+    let run_lazily = || run(&mut home.sphex(&["run", "-C", "lazy", "hello.wat"]));
+    assert_eq!(told(&run_lazily()), (0, "hello\n", ""));
+    assert!(home.entries().is_empty());
+    // What is kept is used all the same.
+    home.poisoned();
+    assert_eq!(told(&run_lazily()), (0, "other\n", ""));
+    // What will not be kept is compiled lazily, unless somebody says otherwise.
+    let ways: [(&[&str], bool); 4] = [
+        (&["run", "three.wat"], false),
+        (&["run", "-C", "cache=n", "three.wat"], true),
+        (&["run", "-C", "cache=n,lazy=n", "three.wat"], false),
+        (&["run", "-C", "lazy=n", "hello.wat"], false),
+    ];
+    home.program("three");
+    for (arguments, lazy) in ways {
+        let ended = run(home.sphex(arguments).env("SPHEX_LOG", "trace"));
+        assert_eq!(ended.stderr.contains("compiled when it was called"), lazy, "{arguments:?}");
+    }
+    let mut nowhere = home.sphex(&["run", "three.wat"]);
+    let ended = run(nowhere.env_remove("XDG_CACHE_HOME").env("SPHEX_LOG", "trace"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "three\n"));
+    assert!(ended.stderr.contains("compiled when it was called"), "{}", ended.stderr);
+}
+
+#[test]
 fn it_can_be_turned_off() {
     let home = Home::new();
     let off = run(&mut home.sphex(&["run", "-C", "cache=n", "hello.wat"]));

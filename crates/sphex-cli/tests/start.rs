@@ -71,6 +71,31 @@ fn number(pid: i32) -> i64 {
     info[3] as i64
 }
 
+/// Half of what a program of 200 functions that calls 27 needs is that the others are not compiled, and that nobody is asked to
+/// help.
+#[test]
+fn a_start_from_wasm_starts_no_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let hello = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/hello.wasm");
+    std::fs::copy(hello, folder.path().join("hello.wasm")).unwrap();
+    let Some(lazy) = calls(folder.path(), &["run", "-C", "cache=n", "hello.wasm"]) else {
+        println!("skipped: a_start_from_wasm_starts_no_thread needs ptrace");
+        return;
+    };
+    let of = |call: libc::c_long| lazy.get(&call).copied().unwrap_or(0);
+    assert_eq!(of(libc::SYS_clone) + of(libc::SYS_clone3), 0, "a thread: {lazy:?}");
+    // Slots, stubs and code are one range of address space; the code's pages have no file, and are mapped once more.
+    assert_eq!((of(libc::SYS_mremap), of(libc::SYS_memfd_create)), (1, 1), "{lazy:?}");
+    let log = Command::new(env!("CARGO_BIN_EXE_sphex"))
+        .args(["run", "-C", "cache=n", "hello.wasm"])
+        .current_dir(folder.path())
+        .env("SPHEX_LOG", "trace")
+        .output()
+        .unwrap();
+    let compiled = String::from_utf8_lossy(&log.stderr).matches("compiled when it was called").count();
+    assert_eq!(compiled, 27);
+}
+
 #[test]
 fn a_start_asks_for_little() {
     let folder = tempfile::tempdir().unwrap();

@@ -31,7 +31,7 @@ const LARGE_BODY: usize = 64 << 10;
 
 /// What one thread keeps between functions.
 #[derive(Default)]
-struct Worker {
+pub(crate) struct Worker {
     translate: translate::Scratch,
     codegen: pipeline::Context,
 }
@@ -54,7 +54,12 @@ pub fn compile_watched(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> R
 }
 
 fn compile_or_refuse(wasm: &[u8], settings: &Settings, watch: &dyn Watch) -> Result<Vec<u8>> {
-    match compile(wasm, settings, watch) {
+    refuse_invalid(wasm, settings, compile(wasm, settings, watch))
+}
+
+/// What is found instead of a result: of a module that is invalid, that it is.
+pub(crate) fn refuse_invalid<T>(wasm: &[u8], settings: &Settings, result: Result<T>) -> Result<T> {
+    match result {
         // What is invalid besides is better said first.
         Err(error @ CompileError::Unsupported { .. }) => {
             Err(crate::validate(wasm, settings).err().unwrap_or(error))
@@ -134,7 +139,7 @@ pub fn compile_functions(functions: Vec<(String, Function)>, settings: &Settings
     finish(Kind::Functions, settings, &description, &linked, &names, &[], &[])
 }
 
-fn finish(
+pub(crate) fn finish(
     kind: Kind,
     settings: &Settings,
     description: &Description,
@@ -167,7 +172,7 @@ fn finish(
 }
 
 /// Names of the defined functions; an exported one without a name is called by its export.
-fn names(info: &ModuleInfo<'_>) -> Vec<Name> {
+pub(crate) fn names(info: &ModuleInfo<'_>) -> Vec<Name> {
     let mut names: Vec<Option<&str>> = info.names.clone();
     names.resize(info.module.functions.len(), None);
     for export in &info.module.exports {
@@ -181,7 +186,7 @@ fn names(info: &ModuleInfo<'_>) -> Vec<Name> {
     named.map(|(function, name)| Name { module: 0, function, name: name.to_owned() }).collect()
 }
 
-fn compile_function(
+pub(crate) fn compile_function(
     info: &ModuleInfo<'_>,
     settings: &Settings,
     position: usize,
@@ -208,24 +213,44 @@ fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) ->
     CompileError::Codegen { function, message: error.to_string() }
 }
 
+/// What was seen of a body: the functions that it tail-calls, whether it does so through a table, and what inlining it needs,
+/// if that may be.
+pub(crate) type Seen = (Vec<u32>, bool, Option<prescan::Prescan>);
+
+/// What a prescan has seen.
+pub(crate) fn seen(
+    info: &ModuleInfo<'_>,
+    settings: &Settings,
+    position: usize,
+    mut scan: prescan::Prescan,
+    scratch: &mut translate::Scratch,
+) -> Seen {
+    let (calls, out) = (std::mem::take(&mut scan.tail_calls), scan.tail_calls_out);
+    let inline = translate::candidate(info, settings, position, &scan, scratch);
+    (calls, out, inline.then_some(scan))
+}
+
 /// Looks at all bodies once: which functions may be inlined, and which may come back in another instance, because they
 /// tail-call out of this one or a function that does. Linear in bodies and tail calls.
 pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
-    let imported = info.module.imported.functions;
-    let scans = {
+    let all = {
         let info = &*info;
         each(info, settings, |scratch: &mut translate::Scratch, position| {
             let Ok(mut reader) = info.bodies[position].bytes.get_binary_reader_for_operators() else {
                 return Ok((Vec::new(), false, None));
             };
             reader.set_features(settings.features);
-            let mut scan = prescan::prescan(reader, 0);
-            let (calls, out) = (std::mem::take(&mut scan.tail_calls), scan.tail_calls_out);
-            let inline = translate::candidate(info, settings, position, &scan, scratch);
-            Ok((calls, out, inline.then_some(scan)))
+            Ok(seen(info, settings, position, prescan::prescan(reader, 0), scratch))
         })
     };
-    let Ok(scans) = scans else { return };
+    if let Ok(all) = all {
+        note_seen(info, all);
+    }
+}
+
+/// Puts into the description what was seen of all bodies.
+pub(crate) fn note_seen(info: &mut ModuleInfo<'_>, scans: Vec<Seen>) {
+    let imported = info.module.imported.functions;
     let mut callers: Vec<Vec<u32>> = vec![Vec::new(); info.module.functions.len()];
     let mut work = Vec::new();
     for (position, (calls, out, _)) in scans.iter().enumerate() {
@@ -249,7 +274,7 @@ pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
 }
 
 /// Does `job` for each defined function; results in order, or the error with the lowest index.
-fn each<W, T, F>(info: &ModuleInfo<'_>, settings: &Settings, job: F) -> Result<Vec<T>>
+pub(crate) fn each<W, T, F>(info: &ModuleInfo<'_>, settings: &Settings, job: F) -> Result<Vec<T>>
 where
     W: Default + Send,
     T: Send,
@@ -345,7 +370,7 @@ fn sequential<W: Default, T>(
 }
 
 /// The memory that a large body took is not kept for the small ones.
-fn renew<W: Default>(worker: &mut W, info: &ModuleInfo<'_>, position: usize) {
+pub(crate) fn renew<W: Default>(worker: &mut W, info: &ModuleInfo<'_>, position: usize) {
     if info.bodies[position].bytes.as_bytes().len() > LARGE_BODY {
         *worker = W::default();
     }

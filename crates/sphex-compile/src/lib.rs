@@ -5,6 +5,7 @@
 
 mod driver;
 mod error;
+pub mod lazy;
 mod link;
 mod module;
 mod settings;

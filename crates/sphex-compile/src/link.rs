@@ -22,14 +22,14 @@ use sphex_ir::ExternalName;
 /// A function to link. All of a module's wait for the last one, and so hold no more than linking needs.
 pub(crate) struct Input {
     /// Its name, to which calls refer.
-    name: ExternalName,
+    pub(crate) name: ExternalName,
     /// Its index in the module.
-    function: u32,
+    pub(crate) function: u32,
     /// Its code and records, the address map left out.
-    code: CompiledFunction,
-    places: Places,
+    pub(crate) code: CompiledFunction,
+    pub(crate) places: Places,
     /// Bodies inlined into it; their own node 0 is the function itself.
-    inlined: Vec<sphex_ir::InlineNode>,
+    pub(crate) inlined: Vec<sphex_ir::InlineNode>,
 }
 
 impl Input {
@@ -136,7 +136,7 @@ fn reserve(end: &mut usize, len: usize, alignment: u32) -> Result<u32> {
 }
 
 /// Fills a field of the function at `start` with the distance to `to`; `None` if that is not possible.
-fn patch(text: &mut [u8], start: u32, relocation: &Relocation, to: i64) -> Option<()> {
+pub(crate) fn patch(text: &mut [u8], start: u32, relocation: &Relocation, to: i64) -> Option<()> {
     let at = start as usize + relocation.offset as usize;
     match relocation.kind {
         RelocationKind::Call4 | RelocationKind::PcRel4 => {}

@@ -9,6 +9,7 @@
 mod atomics;
 mod bulk;
 mod calls;
+pub(crate) mod check;
 mod context;
 mod control;
 mod inline;

@@ -1,13 +1,18 @@
 //! The one place that names the compiler.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+pub(crate) use sphex_compile::Settings;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use sphex_compile::lazy::{LazyModule, Placed, Unplaced, Worker};
 use sphex_compile::watch::Watch;
-use sphex_compile::{CompileError, MemorySettings, Settings};
+use sphex_compile::{CompileError, MemorySettings};
 
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::vm::code::Code;
 
 /// Wasm bytes from bytes that may be text.
 pub(crate) fn to_wasm(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
@@ -54,6 +59,22 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
 pub(crate) fn compile(engine: &Engine, wasm: &[u8], watch: &dyn Watch) -> Result<Vec<u8>> {
     let settings = settings(engine.config())?;
     sphex_compile::compile_watched(wasm, &settings, watch).map_err(error)
+}
+
+/// Compiles wasm and loads it; or loads it to be compiled as it is called, if the configuration says so.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn load(engine: &Engine, wasm: Cow<'_, [u8]>, watch: &dyn Watch) -> Result<Arc<Code>> {
+    if !engine.config().host.lazy_compilation {
+        return Code::from_bytes(engine, &compile(engine, &wasm, watch)?, false);
+    }
+    let (lazy, skeleton) = crate::vm::lazy::Lazy::new(wasm.into_owned(), &settings(engine.config())?)?;
+    Code::from_lazy(engine, &skeleton, lazy)
+}
+
+/// Compiles wasm and loads it.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) fn load(engine: &Engine, wasm: Cow<'_, [u8]>, watch: &dyn Watch) -> Result<Arc<Code>> {
+    Code::from_bytes(engine, &compile(engine, &wasm, watch)?, false)
 }
 
 /// An error of the compiler as one of the engine.

@@ -56,6 +56,14 @@ pub struct Host {
     pub profiler: Option<Profiler>,
     /// Compare the hash of an artifact's code and data when it is loaded. (That of its tables is always compared.)
     pub verify_artifacts: bool,
+    /// Compile a function when it is called first, not when its module is made. [`Module::new`](crate::Module::new) then only
+    /// reads and validates the module, so that a program starts sooner, and never compiles what it never calls. What that
+    /// costs: the first call of a function takes as long as its compilation (on the thread that calls; no fuel, and a deadline
+    /// that passes meanwhile is seen right after); calls between functions go through a jump in memory; a module keeps its
+    /// wasm, and address space for 64 times the bytes of its functions. A function that the code generator refuses
+    /// (its frame would be too large) is an error when it is called. On x86-64 Linux; elsewhere, and without the feature
+    /// `compiler`, nothing changes. Artifacts are compiled already.
+    pub lazy_compilation: bool,
     /// Threads to compile with; `None` takes all there are.
     pub compile_threads: Option<usize>,
     /// Where instances and memories come from.
@@ -99,6 +107,7 @@ impl Default for Host {
             native_debug: false,
             profiler: None,
             verify_artifacts: true,
+            lazy_compilation: false,
             compile_threads: None,
             allocation: Allocation::default(),
         }

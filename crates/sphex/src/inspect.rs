@@ -10,7 +10,6 @@ use crate::compiler;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::Module;
-use crate::vm::code::Code;
 
 impl Engine {
     /// As [`Engine::precompile`], with somebody to look on.
@@ -38,9 +37,9 @@ impl Engine {
 }
 
 impl Module {
-    /// As [`Module::new`], with somebody to look on.
+    /// As [`Module::new`], with somebody to look on. Functions that are compiled when they are called are not shown.
     pub fn new_watched(engine: &Engine, bytes: impl AsRef<[u8]>, watch: &dyn Watch) -> Result<Module> {
-        let artifact = engine.precompile_watched(bytes.as_ref(), watch)?;
-        Module::from_code(engine, Code::from_bytes(engine, &artifact, false)?)
+        let wasm = compiler::to_wasm(bytes.as_ref())?;
+        Module::from_code(engine, compiler::load(engine, wasm, watch)?)
     }
 }

@@ -122,7 +122,7 @@ impl Jit {
 
     /// The artifact.
     pub fn artifact(&self) -> &[u8] {
-        self.code.artifact()
+        self.code.bytes()
     }
 
     /// Calls a function.

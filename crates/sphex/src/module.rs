@@ -54,8 +54,7 @@ impl Module {
     /// Compiles a module from wasm only, never from text.
     #[cfg(feature = "compiler")]
     pub fn from_binary(engine: &Engine, wasm: &[u8]) -> Result<Module> {
-        let artifact = crate::compiler::compile(engine, wasm, &())?;
-        Module::from_code(engine, Code::from_bytes(engine, &artifact, false)?)
+        Module::from_code(engine, crate::compiler::load(engine, wasm.into(), &())?)
     }
 
     /// Checks a module in wasm or text without compiling it. A valid one may still need a proposal that Sphex does not
@@ -110,9 +109,17 @@ impl Module {
         })))
     }
 
-    /// The artifact: what [`Module::deserialize`] takes.
-    pub fn serialize(&self) -> Vec<u8> {
-        self.0.code.artifact().to_vec()
+    /// The artifact: what [`Module::deserialize`] takes. That of a lazy module
+    /// ([`Host::lazy_compilation`](crate::Host::lazy_compilation)) is compiled here, all of it, each time, which may fail as
+    /// [`Engine::precompile`] may.
+    pub fn serialize(&self) -> Result<Vec<u8>> {
+        self.0.code.artifact().map(std::borrow::Cow::into_owned)
+    }
+
+    /// How many of its functions have machine code: all that it defines, or of a lazy module
+    /// ([`Host::lazy_compilation`](crate::Host::lazy_compilation)) those that were called.
+    pub fn compiled_functions(&self) -> usize {
+        self.0.code.compiled()
     }
 
     /// Are both the same module (not equal ones)?
@@ -182,7 +189,7 @@ impl Module {
         self.0.code.register_unwind();
     }
 
-    /// The addresses of its code.
+    /// The addresses of its code; of a lazy module those that it may be at.
     pub fn text_range(&self) -> std::ops::Range<usize> {
         self.0.code.text()
     }

@@ -531,7 +531,7 @@ fn artifacts_round_trip_through_bytes_and_files() {
                 (func (export "f") (param i32) (result i32) (i32.load8_u (local.get 0))))"#,
         )
         .unwrap();
-        let bytes = module.serialize();
+        let bytes = module.serialize().unwrap();
         let dir = std::env::temp_dir().join(format!("sphex-{}-{:p}", std::process::id(), &bytes));
         std::fs::write(&dir, &bytes).unwrap();
         // SAFETY: made by `serialize` just now.

@@ -12,11 +12,13 @@ use sphex::{
 };
 use tasks::{Turns, block_on, count_turns, poll};
 
-/// Engines that keep memories in place and that move them.
+/// Engines that keep memories in place and that move them, and one that compiles lazily.
 fn engines() -> Vec<Engine> {
     let mut moving = Config::new();
     moving.compile.memory_reservation = 0;
-    vec![Engine::default(), Engine::new(&moving).unwrap()]
+    let mut lazy = Config::new();
+    lazy.host.lazy_compilation = true;
+    vec![Engine::default(), Engine::new(&moving).unwrap(), Engine::new(&lazy).unwrap()]
 }
 
 const TO_AND_FRO: &str = r#"(module

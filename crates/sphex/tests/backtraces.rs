@@ -5,7 +5,7 @@ use sphex::{
     Caller, Config, Engine, Error, Instance, Linker, Module, Result, SourceLocation, Store, Trap, TypedFunc,
 };
 
-/// Each test runs with functions inlined and not, with guard pages and with checks.
+/// Each test runs with functions inlined and not, with guard pages and with checks, compiled at once and lazily.
 fn engines() -> Vec<(Engine, bool)> {
     let mut engines = Vec::new();
     for inlining in [false, true] {
@@ -13,7 +13,10 @@ fn engines() -> Vec<(Engine, bool)> {
             let mut config = Config::new();
             config.compile.inlining = inlining;
             config.compile.memory_reservation = reservation;
-            engines.push((Engine::new(&config).unwrap(), inlining));
+            for lazy in [false, true] {
+                config.host.lazy_compilation = lazy;
+                engines.push((Engine::new(&config).unwrap(), inlining));
+            }
         }
     }
     engines

@@ -69,13 +69,14 @@ const WAT: &str = r#"(module
         (f64.add (f64.add (local.get $x) (local.get $y)) (local.get $z))
         (i32.reinterpret_f32 (f32.add (local.get $w) (local.get $v)))))"#;
 
-/// Optimized and not, with memories that stay and that move.
+/// Optimized and not, compiled at once and lazily.
 fn engines() -> Vec<Engine> {
-    [true, false]
+    [(true, false), (false, false), (true, true)]
         .into_iter()
-        .map(|optimize| {
+        .map(|(optimize, lazy)| {
             let mut config = Config::new();
             config.compile.optimize = optimize;
+            config.host.lazy_compilation = lazy;
             Engine::new(&config).unwrap()
         })
         .collect()

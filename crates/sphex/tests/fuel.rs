@@ -27,6 +27,10 @@ fn engines() -> Vec<Engine> {
         config.compile.inlining = inlining;
         config.compile.interruption = interruption;
         engines.push(Engine::new(&config).unwrap());
+        if inlining && interruption {
+            config.host.lazy_compilation = true;
+            engines.push(Engine::new(&config).unwrap());
+        }
     }
     engines
 }

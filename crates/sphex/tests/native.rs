@@ -99,6 +99,7 @@ mod linux {
                 let trials = vec![
                     trial("the_unwinder_reaches_main_through_registered_frames", reaches_main),
                     trial("records_are_found_while_a_module_lives", records_are_found),
+                    trial("records_of_lazy_functions_are_found", records_of_lazy_functions_are_found),
                     trial("gdb_walks_from_the_host_to_main", gdb_walks_from_the_host),
                     trial("gdb_walks_through_nested_entries", gdb_walks_through_nested_entries),
                     trial("gdb_stops_at_a_trap", gdb_stops_at_a_trap),
@@ -111,6 +112,9 @@ mod linux {
     fn sample(sample: &str) {
         let mut config = Config::new();
         config.compile.inlining = false;
+        let eager = sample.strip_prefix("lazy-");
+        config.host.lazy_compilation = eager.is_some();
+        let sample = eager.unwrap_or(sample);
         match sample {
             "unwind" => {
                 config.host.native_unwind = true;
@@ -136,6 +140,7 @@ mod linux {
     fn reaches_main() {
         for (sample, expected) in [
             ("unwind", "reaches main: true, through many: true"),
+            ("lazy-unwind", "reaches main: true, through many: true"),
             ("no-unwind", "reaches main: false, through many: false"),
         ] {
             let mut child = Command::new(this_program());
@@ -143,6 +148,32 @@ mod linux {
             let text = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success() && text.contains(expected), "{sample}: {text}");
         }
+    }
+
+    /// Of functions that are compiled before and after the records are asked for.
+    fn records_of_lazy_functions_are_found() {
+        let mut config = Config::new();
+        config.host.lazy_compilation = true;
+        let engine = Engine::new(&config).unwrap();
+        let text = "(module (func (export \"a\")) (func (export \"b\")))";
+        let module = Module::new(&engine, text).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let range = module.text_range();
+        let found = move || {
+            // SAFETY: looks addresses up.
+            let find = |pc: usize| !unsafe { _Unwind_Find_FDE(pc, &mut [0; 3]) }.is_null();
+            range.clone().take(4096).step_by(16).any(find)
+        };
+        let mut call =
+            |name| instance.get_typed_func::<(), ()>(&mut store, name).unwrap().call(&mut store, ()).unwrap();
+        call("a");
+        assert!(!found());
+        module.register_unwind();
+        assert!(found());
+        call("b");
+        drop((store, module));
+        assert!(!found());
     }
 
     fn records_are_found() {
@@ -184,13 +215,15 @@ mod linux {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     }
 
-    /// Do frames with these names follow each other (others may stand between them)?
+    /// Do frames with these names follow each other (others may stand between them)? Compiled at once, and lazily.
     fn check(sample: &str, names: &[&str]) {
-        let text = gdb_backtrace(sample);
-        let mut lines = text.lines().filter(|line| line.starts_with('#'));
-        for name in names {
-            let found = lines.any(|line| line.split([' ', '(']).any(|word| word == *name));
-            assert!(found, "{sample}: no {name} at its place in\n{text}");
+        for sample in [sample, &format!("lazy-{sample}")] {
+            let text = gdb_backtrace(sample);
+            let mut lines = text.lines().filter(|line| line.starts_with('#'));
+            for name in names {
+                let found = lines.any(|line| line.split([' ', '(']).any(|word| word == *name));
+                assert!(found, "{sample}: no {name} at its place in\n{text}");
+            }
         }
     }
 

@@ -23,6 +23,20 @@ fn load(profiler: Profiler, module: &[u8]) -> Module {
     Module::new(&Engine::new(&config).unwrap(), module).unwrap()
 }
 
+/// A module whose function `add` is compiled because it is called.
+fn load_lazily(profiler: Profiler) -> (Module, Store<()>) {
+    let mut config = Config::new();
+    config.host.profiler = Some(profiler);
+    config.host.lazy_compilation = true;
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, WAT).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();
+    let add = instance.get_typed_func::<(i32, i32), i32>(&mut store, "add").unwrap();
+    assert_eq!(add.call(&mut store, (3, 4)).unwrap(), 7);
+    (module, store)
+}
+
 /// Compiled CLIF is made known as modules are.
 fn jit(profiler: Profiler) -> Jit {
     let mut config = Config::new();
@@ -37,6 +51,7 @@ fn the_map_names_functions() {
     let first = load(Profiler::PerfMap, WAT.as_bytes());
     let second = load(Profiler::PerfMap, b"(module (func $_ZN3foo3barEv))");
     let jit = jit(Profiler::PerfMap);
+    let (lazy, _store) = load_lazily(Profiler::PerfMap);
     let path = format!("/tmp/perf-{}.map", std::process::id());
     let text = fs::read_to_string(&path).unwrap();
     fs::remove_file(&path).unwrap();
@@ -49,17 +64,22 @@ fn the_map_names_functions() {
         let text = match found.len() {
             0 | 1 => first.text_range(),
             2 => second.text_range(),
+            5 => lazy.text_range(),
             _ => start..start + jit.address(name).map_or(len, |(at, len)| at.addr() - start + len),
         };
         assert!(len > 0 && text.start <= start && start + len <= text.end, "{line}");
         found.push(name);
     }
-    assert_eq!(found, ["add", "wasm[1]", "foo::bar()", "three", "trampoline of 0"]);
+    assert_eq!(found, ["add", "wasm[1]", "foo::bar()", "three", "trampoline of 0", "add"]);
     // perf reads the map only for memory without a file behind it.
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let start = format!("{:x}-", first.text_range().start);
     let line = maps.lines().find(|line| line.starts_with(&start)).unwrap();
     assert!(line.contains("r-xp") && line.ends_with(" 0 "), "{line:?}");
+    // Or what looks like it to perf.
+    let start = format!("{:x}-", lazy.text_range().start);
+    let line = maps.lines().find(|line| line.starts_with(&start)).unwrap();
+    assert!(line.contains("r-xs") && line.ends_with("/dev/zero (deleted)"), "{line:?}");
 }
 
 /// What lies between wasm and the host is no generated code, which would want lines in the map: it is functions of this
@@ -75,7 +95,7 @@ fn stubs_are_symbols_of_the_program() {
         .map(|(name, kind, size)| (format!("{:#}", rustc_demangle::demangle(name)), kind, size))
         .collect();
     let machine = if cfg!(target_arch = "x86_64") { "x64" } else { "aarch64" };
-    let direct = ["stubs::x64::enter_registers", "stubs::x64::exit_registers"].map(str::to_owned);
+    let direct = ["enter_registers", "exit_registers", "resolve"].map(|name| format!("stubs::x64::{name}"));
     let both = ["enter", "exit", "unwind", "fault", "pause", "builtin::memory_grow", "builtin::limit_hit"];
     let both = both.iter().map(|name| format!("stubs::{machine}::{name}"));
     let fiber = [format!("fiber::{machine}::base")];
@@ -156,7 +176,8 @@ fn the_dump_holds_code_and_lines() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cli");
     let wasm = fs::read(examples.join("inlined.wasm")).unwrap();
     std::env::set_current_dir(&folder).unwrap();
-    let modules = [load(Profiler::Jitdump, WAT.as_bytes()), load(Profiler::Jitdump, &wasm)];
+    let (lazy, _store) = load_lazily(Profiler::Jitdump);
+    let modules = [load(Profiler::Jitdump, WAT.as_bytes()), load(Profiler::Jitdump, &wasm), lazy];
     let path = folder.join(format!("jit-{}.dump", std::process::id()));
     let dump = fs::read(&path).unwrap();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -210,7 +231,7 @@ fn the_dump_holds_code_and_lines() {
             other => panic!("record {other}"),
         }
     }
-    assert_eq!(names[..2], ["add", "wasm[1]"]);
+    assert_eq!(names[..3], ["add", "add", "wasm[1]"]);
     let source = fs::read_to_string(examples.join("inlined.c")).unwrap().lines().count() as u32;
     let of_source = lines.values().flatten().filter(|(_, _, file)| file.ends_with("inlined.c"));
     let known: Vec<u32> = of_source.map(|(_, line, _)| *line).collect();

@@ -11,10 +11,12 @@ use sphex::{
     Store, Trap, TypedFunc, Val, WasmValues,
 };
 
-fn engines() -> [Engine; 2] {
+fn engines() -> [Engine; 3] {
     let mut checked = Config::new();
     checked.compile.memory_reservation = 0;
-    [Engine::default(), Engine::new(&checked).unwrap()]
+    let mut lazy = Config::new();
+    lazy.host.lazy_compilation = true;
+    [Engine::default(), Engine::new(&checked).unwrap(), Engine::new(&lazy).unwrap()]
 }
 
 /// An instance of a module without imports, and a function of it.

@@ -37,6 +37,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// -C cache
     pub cache: Option<bool>,
+    /// -C lazy
+    pub lazy: Option<bool>,
     /// -C interruption
     pub interruption: bool,
     /// -C spectre
@@ -102,6 +104,7 @@ impl Default for Options {
         Options {
             threads: None,
             cache: None,
+            lazy: None,
             interruption: true,
             spectre: true,
             explicit_checks: false,
@@ -206,6 +209,8 @@ rows! {
     'C' "explicit-checks" "y|n" "compare addresses with the memory's length even where a fault would do"
         Flag(|o| &mut o.explicit_checks);
     'C' "interruption" "y|n" "loops look for an interruption (default y)" Flag(|o| &mut o.interruption);
+    'C' "lazy" "y|n" "compile a function when it is first called (default: y where the cache does not keep the result)"
+        Other(|o, v| put(&mut o.lazy, switch(v).map(Some)));
     'C' "nan-canonicalization" "y|n" "make every NaN that arithmetic gives the canonical one" Other(|o, v| {
             let value = if switch(v)? { "true" } else { "false" };
             o.settings.push(("enable_nan_canonicalization".to_owned(), Some(value.to_owned())));

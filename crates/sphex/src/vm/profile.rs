@@ -2,10 +2,10 @@
 //!
 //! Needs: mapped code. Gives: `/tmp/perf-PID.map`, with a line a function; or `jit-PID.dump` in the current folder, with a
 //! record a function that holds its code, and where the module has debug information the source line of each place, for
-//! `perf inject --jit`. Both are written when code is loaded. The stubs need no entry: nothing but modules
+//! `perf inject --jit`. Both are written when code is loaded, or when a function is compiled because it is called. The stubs need no entry: nothing but modules
 //! is generated, and stubs are functions of this program, whose symbols perf reads (unless somebody strips them).
 //!
-//! - perf reads the map only for memory without a file behind it: the text is copied there first.
+//! - perf reads the map only for memory without a file behind it: the text is copied there first. (Lazy code has none.)
 //! - The dump's first page is mapped executable once: perf records that mapping, and finds the dump by it. Times in it are
 //!   those of `CLOCK_MONOTONIC` (`perf record -k mono`).
 
@@ -18,7 +18,7 @@ use std::process;
 use std::sync::{Mutex, PoisonError};
 
 use sphex_artifact::ArtifactView;
-use sphex_artifact::sections::{FunctionRow, NO_OFFSET};
+use sphex_artifact::sections::NO_OFFSET;
 
 use super::code::Code;
 use super::sys::{Mapping, Protection, page_size};
@@ -45,12 +45,74 @@ struct Dump {
 
 /// Makes the functions of some code known.
 pub(crate) fn tell(code: &Code, profiler: Profiler) -> Result<()> {
+    if profiler == Profiler::PerfMap {
+        code.detach_text().map_err(cannot_write(profiler))?;
+    }
+    let Some(view) = code.view() else { return Ok(()) };
+    let (text, base) = (view.text(), code.text().start);
+    let rows = (0..view.function_count()).filter_map(|position| view.function_row(position));
+    let told = rows.filter_map(|row| {
+        let (start, end) = (row.start as usize, row.start.checked_add(row.len)? as usize);
+        let places = move || {
+            let places = view.addresses_in(row.start..row.start.saturating_add(row.len));
+            places.map(|place| (place.pc - row.start, place.offset)).collect()
+        };
+        Some(Told::new(&view, row.function, base + start, text.get(start..end)?, places))
+    });
+    write(code, profiler, told)
+}
+
+/// Makes a function known that was just compiled.
+#[cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn tell_function(
+    code: &Code,
+    profiler: Profiler,
+    address: usize,
+    bytes: &[u8],
+    records: &sphex_artifact::records::FunctionRecords,
+) -> Result<()> {
+    let Some(view) = code.view() else { return Ok(()) };
+    let places = || records.addresses.iter().map(|place| (place.pc, place.offset)).collect();
+    let told = Told::new(&view, records.function, address, bytes, places);
+    write(code, profiler, std::iter::once(told))
+}
+
+/// What a profiler is told of a function.
+struct Told<'a, P> {
+    address: u64,
+    name: String,
+    bytes: &'a [u8],
+    /// From which byte on it comes from which byte of the module.
+    places: P,
+}
+
+impl<'a, P: FnOnce() -> Vec<(u32, u32)>> Told<'a, P> {
+    fn new(view: &ArtifactView<'_>, function: u32, address: usize, bytes: &'a [u8], places: P) -> Self {
+        let name = view.function_name(0, function);
+        let name = name.map_or_else(|| format!("wasm[{function}]"), demangle);
+        Told { address: address as u64, name: name.replace(char::is_control, " "), bytes, places }
+    }
+}
+
+fn write<'a, P>(code: &Code, profiler: Profiler, told: impl Iterator<Item = Told<'a, P>>) -> Result<()>
+where
+    P: FnOnce() -> Vec<(u32, u32)>,
+{
     let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     match profiler {
-        Profiler::PerfMap => write_map(code, &mut files.map)
-            .map_err(|error| Error::system(&format!("cannot write {}", map_path().display()), error)),
-        Profiler::Jitdump => write_dump(code, &mut files.dump)
-            .map_err(|error| Error::system(&format!("cannot write {}", dump_path().display()), error)),
+        Profiler::PerfMap => write_map(told, &mut files.map),
+        Profiler::Jitdump => write_dump(code, told, &mut files.dump),
+    }
+    .map_err(cannot_write(profiler))
+}
+
+fn cannot_write(profiler: Profiler) -> impl Fn(io::Error) -> Error {
+    move |error| {
+        let path = match profiler {
+            Profiler::PerfMap => map_path(),
+            Profiler::Jitdump => dump_path(),
+        };
+        Error::system(&format!("cannot write {}", path.display()), error)
     }
 }
 
@@ -71,29 +133,14 @@ fn create(path: &PathBuf) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).create_new(true).mode(0o644).open(path)
 }
 
-/// Functions with their addresses, in order, and what they are called.
-fn functions<'a>(
-    view: &'a ArtifactView<'_>,
-    base: usize,
-) -> impl Iterator<Item = (FunctionRow, u64, String)> + 'a {
-    let rows = (0..view.function_count()).filter_map(|position| view.function_row(position));
-    rows.map(move |row| {
-        let name = view.function_name(row.module, row.function);
-        let name = name.map_or_else(|| format!("wasm[{}]", row.function), demangle);
-        (row, base as u64 + u64::from(row.start), name.replace(char::is_control, " "))
-    })
-}
-
-fn write_map(code: &Code, map: &mut Option<File>) -> io::Result<()> {
-    code.detach_text()?;
-    let Some(view) = code.view() else { return Ok(()) };
+fn write_map<'a, P>(told: impl Iterator<Item = Told<'a, P>>, map: &mut Option<File>) -> io::Result<()> {
     let file = match map {
         Some(file) => file,
         None => map.insert(create(&map_path())?),
     };
     let mut out = BufWriter::new(file);
-    for (row, address, name) in functions(&view, code.text().start) {
-        writeln!(out, "{address:x} {:x} {name}", row.len)?;
+    for Told { address, name, bytes, .. } in told {
+        writeln!(out, "{address:x} {:x} {name}", bytes.len())?;
     }
     out.flush()
 }
@@ -136,8 +183,14 @@ impl Dump {
     }
 }
 
-fn write_dump(code: &Code, dump: &mut Option<Dump>) -> io::Result<()> {
-    let Some(view) = code.view() else { return Ok(()) };
+fn write_dump<'a, P>(
+    code: &Code,
+    told: impl Iterator<Item = Told<'a, P>>,
+    dump: &mut Option<Dump>,
+) -> io::Result<()>
+where
+    P: FnOnce() -> Vec<(u32, u32)>,
+{
     let dump = match dump {
         Some(dump) => dump,
         None => dump.insert(Dump::new()?),
@@ -146,12 +199,9 @@ fn write_dump(code: &Code, dump: &mut Option<Dump>) -> io::Result<()> {
     let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
     let mut out = BufWriter::new(&mut dump.file);
     let mut body = Vec::new();
-    for (row, address, name) in functions(&view, code.text().start) {
-        let Some(bytes) = view.text().get(row.start as usize..(row.start + row.len) as usize) else {
-            continue;
-        };
+    for Told { address, name, bytes, places } in told {
         if let Some(lines) = &lines {
-            let entries = debug_entries(&view, lines, row, address);
+            let entries = debug_entries(lines, address, &places());
             if !entries.is_empty() {
                 body.clear();
                 body.extend_from_slice(&address.to_ne_bytes());
@@ -169,7 +219,7 @@ fn write_dump(code: &Code, dump: &mut Option<Dump>) -> io::Result<()> {
         body.clear();
         body.extend_from_slice(&process::id().to_ne_bytes());
         body.extend_from_slice(&thread.to_ne_bytes());
-        for word in [address, address, u64::from(row.len), dump.functions] {
+        for word in [address, address, bytes.len() as u64, dump.functions] {
             body.extend_from_slice(&word.to_ne_bytes());
         }
         body.extend_from_slice(name.as_bytes());
@@ -182,20 +232,15 @@ fn write_dump(code: &Code, dump: &mut Option<Dump>) -> io::Result<()> {
 }
 
 /// Address, line and file of each place in a function whose line is another than before.
-fn debug_entries(
-    view: &ArtifactView<'_>,
-    lines: &Lines<'_>,
-    row: FunctionRow,
-    address: u64,
-) -> Vec<(u64, u32, String)> {
+fn debug_entries(lines: &Lines<'_>, address: u64, places: &[(u32, u32)]) -> Vec<(u64, u32, String)> {
     let mut entries: Vec<(u64, u32, String)> = Vec::new();
-    for place in view.addresses_in(row.start..row.start.saturating_add(row.len)) {
-        if place.offset == NO_OFFSET {
+    for &(pc, offset) in places {
+        if offset == NO_OFFSET {
             continue;
         }
-        let Some((file, line)) = lines.innermost(place.offset) else { continue };
+        let Some((file, line)) = lines.innermost(offset) else { continue };
         if entries.last().is_none_or(|(_, known, at)| (*known, at.as_str()) != (line, file.as_str())) {
-            entries.push((address + u64::from(place.pc - row.start), line, file));
+            entries.push((address + u64::from(pc), line, file));
         }
     }
     entries

@@ -48,9 +48,7 @@ pub(crate) struct Pause {
 fn decide(context: Context) -> Option<Resume> {
     fiber::die_of_overflow(context.address);
     let (trap, is_wasm) = with_code_at(context.pc, |code| {
-        let offset = u32::try_from(context.pc - code.text().start).ok()?;
-        let view = code.view()?;
-        Some((view.trap_at(offset)?, view.header().kind == Kind::Module))
+        Some((code.trap_at(context.pc)?, code.view()?.header().kind == Kind::Module))
     })?;
     let vm = if is_wasm {
         // SAFETY: wherever wasm can fault, the convention's register holds the vmctx of an instance (V1).

@@ -73,14 +73,11 @@ impl Walk {
     /// Adds the frames of the instruction that contains `pc`.
     fn add(&mut self, pc: usize) {
         let Some(code) = code_at(pc) else { return };
-        let offset = (pc - code.text().start) as u32;
-        let Some(view) = code.view() else { return };
-        for frame in view.frames_at(offset) {
-            if self.frames.len() == MAX_FRAMES {
-                self.more = true;
-                return;
+        code.frames_at(pc, |frame| {
+            self.more |= self.frames.len() == MAX_FRAMES;
+            if !self.more {
+                self.frames.push(Frame::new(code.clone(), frame));
             }
-            self.frames.push(Frame::new(code.clone(), frame));
-        }
+        });
     }
 }

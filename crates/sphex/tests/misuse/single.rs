@@ -154,7 +154,7 @@ pub const ROWS: &[Row] = &[
     }),
     ("Engine::is_compatible", "not an artifact", |w| w.engine.is_compatible(INVALID)),
     ("Engine::is_compatible", "cut", |w| {
-        let artifact = w.module.serialize();
+        let artifact = w.module.serialize()?;
         w.engine.is_compatible(&artifact[..40])
     }),
     ("Engine::validate", "cut", |w| w.engine.validate(INVALID)),
@@ -446,12 +446,12 @@ pub const ROWS: &[Row] = &[
         unsafe { Module::deserialize(&w.engine, INVALID) }.map(drop)
     }),
     ("Module::deserialize", "cut", |w| {
-        let bytes = w.module.serialize();
+        let bytes = w.module.serialize()?;
         // SAFETY: as above.
         unsafe { Module::deserialize(&w.engine, &bytes[..40]) }.map(drop)
     }),
     ("Module::deserialize", "a flipped bit of code", |w| {
-        let mut bytes = w.module.serialize();
+        let mut bytes = w.module.serialize()?;
         bytes[4096 + 3] ^= 4;
         // SAFETY: as above.
         unsafe { Module::deserialize(&w.engine, &bytes) }.map(drop)
@@ -476,7 +476,7 @@ pub const ROWS: &[Row] = &[
         unsafe { Module::deserialize_open_file_start(&w.engine, std::fs::File::open(&file.0)?, 6) }.map(drop)
     }),
     ("Module::deserialize_open_file_start", "only a part of it", |w| {
-        let bytes = w.module.serialize();
+        let bytes = w.module.serialize()?;
         let file = Scratch::new("part", &bytes)?;
         let len = bytes.len() as u64 - 4096;
         // SAFETY: as above.

@@ -10,6 +10,7 @@
 //!   is still whole), then unwinds.
 //! - `pause`: where the signal handler sends a thread whose wasm found an interruption in a loop: saves every register,
 //!   looks at it, and goes back behind the fault, or unwinds.
+//! - `resolve`: where the stub of a function goes that is compiled when it is first called; x86-64 only.
 //! - one per builtin: notes where wasm left, calls the Rust function, unwinds if it left a trap in the store.
 //! - `leaf`: builtins that need none of that, because they only move bytes; on x86-64 only.
 
@@ -55,6 +56,9 @@ const _: () = {
 mod x64;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x64::{BUILTIN_CODE, enter, enter_registers, exit, exit_registers, fault, pause};
+
+#[cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use x64::resolve;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -398,6 +398,76 @@ pub(crate) unsafe extern "C" fn exit_registers() {
     )
 }
 
+/// Where the stub of a function goes that has no code yet (see `vm::lazy`): eax has its position, r15 the vmctx, and all else
+/// is as its caller left it for the function. Has it compiled and goes there.
+#[cfg(all(feature = "compiler", target_os = "linux"))]
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn resolve() {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        // C's callees keep rbx and r12 to r15.
+        "sub rsp, 192",
+        "mov [rsp], rdi",
+        "mov [rsp + 8], rsi",
+        "mov [rsp + 16], rdx",
+        "mov [rsp + 24], rcx",
+        "mov [rsp + 32], r8",
+        "mov [rsp + 40], r9",
+        "movups [rsp + 48], xmm0",
+        "movups [rsp + 64], xmm1",
+        "movups [rsp + 80], xmm2",
+        "movups [rsp + 96], xmm3",
+        "movups [rsp + 112], xmm4",
+        "movups [rsp + 128], xmm5",
+        "movups [rsp + 144], xmm6",
+        "movups [rsp + 160], xmm7",
+        "mov rcx, [r15 + {store}]",
+        "mov r10, [rbp]",
+        "mov [rcx + {exit_fp}], r10",
+        "mov r10, [rbp + 8]",
+        "mov [rcx + {exit_pc}], r10",
+        "mov rdi, r15",
+        "mov esi, eax",
+        "call {resolve}",
+        "test rax, rax",
+        "jz 2f",
+        "mov rdi, [rsp]",
+        "mov rsi, [rsp + 8]",
+        "mov rdx, [rsp + 16]",
+        "mov rcx, [rsp + 24]",
+        "mov r8, [rsp + 32]",
+        "mov r9, [rsp + 40]",
+        "movups xmm0, [rsp + 48]",
+        "movups xmm1, [rsp + 64]",
+        "movups xmm2, [rsp + 80]",
+        "movups xmm3, [rsp + 96]",
+        "movups xmm4, [rsp + 112]",
+        "movups xmm5, [rsp + 128]",
+        "movups xmm6, [rsp + 144]",
+        "movups xmm7, [rsp + 160]",
+        "mov rsp, rbp",
+        "pop rbp",
+        ".cfi_remember_state",
+        ".cfi_def_cfa rsp, 8",
+        "jmp rax",
+        "2:",
+        ".cfi_restore_state",
+        "mov rdi, [r15 + {store}]",
+        "jmp {unwind}",
+        ".cfi_endproc",
+        store = const offset_of!(VmHeader, store),
+        exit_fp = const offset_of!(VmStore, exit_fp),
+        exit_pc = const offset_of!(VmStore, exit_pc),
+        resolve = sym crate::vm::lazy::resolve,
+        unwind = sym unwind,
+    )
+}
+
 /// Builtins that go to the C library as they are: nothing is noted, since it neither traps nor calls back. Where pages of
 /// a memory may be closed, they are builtins like others.
 mod leaf {

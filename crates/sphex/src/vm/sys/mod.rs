@@ -10,6 +10,8 @@ pub(crate) use unix::{
 
 #[cfg(unix)]
 pub(crate) mod dirty;
+#[cfg(all(feature = "compiler", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod executable;
 #[cfg(unix)]
 pub(crate) mod room;
 #[cfg(unix)]

@@ -91,7 +91,7 @@ impl Mapping {
         Mapping::from_raw(base, len)
     }
 
-    fn from_raw(base: *mut c_void, len: usize) -> io::Result<Mapping> {
+    pub(super) fn from_raw(base: *mut c_void, len: usize) -> io::Result<Mapping> {
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         Ok(Mapping { base, len, part: false })
     }
@@ -214,7 +214,7 @@ impl Mapping {
         Ok(())
     }
 
-    fn check(&self, range: &Range<usize>) -> io::Result<()> {
+    pub(super) fn check(&self, range: &Range<usize>) -> io::Result<()> {
         let page = page_size();
         let whole = range.start.is_multiple_of(page) && range.end.is_multiple_of(page);
         if whole && range.start <= range.end && range.end <= self.len {
