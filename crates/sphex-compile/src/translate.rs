@@ -12,6 +12,7 @@ mod calls;
 pub(crate) mod check;
 mod context;
 mod control;
+mod dispatch;
 mod inline;
 mod locals;
 mod memory;
@@ -199,6 +200,8 @@ fn translate_body(
         loops: 0,
         ifs: 0,
         tables: 0,
+        dispatches: Vec::new(),
+        accesses: memory::Accesses::default(),
         cost: 0,
         budget,
         node: 0,
@@ -249,6 +252,10 @@ struct Translator<'e, 'a, 'f> {
     ifs: usize,
     /// `br_table`s so far.
     tables: u32,
+    /// Loops that begin with a table, and are open.
+    dispatches: Vec<dispatch::Dispatch>,
+    /// Accesses made on every way here.
+    accesses: memory::Accesses,
     cost: u64,
     budget: u64,
     /// The inline node of the body being translated; 0 is the function itself.

@@ -58,6 +58,7 @@ impl Check {
         self.validator.read_locals(&mut reader)?;
         while !reader.eof() {
             self.offset = reader.original_position();
+            self.scan.begin();
             reader.visit_operator(self)??;
             self.scan.count();
         }
@@ -111,6 +112,9 @@ macro_rules! known {
         true
     };
     (@tail_call $($rest:ident)*) => {
+        true
+    };
+    (@threads $($rest:ident)*) => {
         true
     };
     (@$other:ident $($rest:ident)*) => {
