@@ -8,7 +8,7 @@ use crate::error::{CompileError, FunctionName};
 use crate::link::{self, Input};
 use crate::module::{self, ModuleInfo};
 use crate::settings::Settings;
-use crate::translate::{self, prescan};
+use crate::translate;
 use crate::watch::{self, State, Watch, Which};
 use sphex_artifact::images;
 use sphex_artifact::module::{self as desc, Description};
@@ -215,27 +215,22 @@ pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
     let scans = {
         let info = &*info;
         each(info, settings, |scratch: &mut translate::Scratch, position| {
-            let Ok(mut reader) = info.bodies[position].bytes.get_binary_reader_for_operators() else {
-                return Ok((Vec::new(), false, None));
-            };
-            reader.set_features(settings.features);
-            let mut scan = prescan::prescan(reader, 0);
-            let (calls, out) = (std::mem::take(&mut scan.tail_calls), scan.tail_calls_out);
+            let scan = translate::scan_body(info, settings, position);
             let inline = translate::candidate(info, settings, position, &scan, scratch);
-            Ok((calls, out, inline.then_some(scan)))
+            Ok((scan, inline))
         })
     };
     let Ok(scans) = scans else { return };
     let mut callers: Vec<Vec<u32>> = vec![Vec::new(); info.module.functions.len()];
     let mut work = Vec::new();
-    for (position, (calls, out, _)) in scans.iter().enumerate() {
-        let function = imported + position as u32;
+    for (position, (scan, _)) in scans.iter().enumerate() {
+        let (function, calls) = (imported + position as u32, &scan.tail_calls);
         for &callee in calls.iter().filter(|&&callee| callee >= imported) {
             if let Some(callers) = callers.get_mut(callee as usize) {
                 callers.push(function);
             }
         }
-        if *out || calls.iter().any(|&callee| callee < imported) {
+        if scan.tail_calls_out || calls.iter().any(|&callee| callee < imported) {
             work.push(function);
         }
     }
@@ -245,7 +240,7 @@ pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
             work.append(&mut callers[function as usize]);
         }
     }
-    info.inlinable = scans.into_iter().map(|(_, _, scan)| scan).collect();
+    (info.scans, info.inlinable) = scans.into_iter().unzip();
 }
 
 /// Does `job` for each defined function; results in order, or the error with the lowest index.
