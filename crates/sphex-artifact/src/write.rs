@@ -59,8 +59,8 @@ pub trait Addresses: std::fmt::Debug {
     /// Is any row of an inlined body?
     fn has_inline(&self) -> bool;
 
-    /// Visits the rows, ascending by pc. Done once a column.
-    fn each(&self, visit: &mut dyn FnMut(AddressRow));
+    /// Visits the rows, ascending by pc, some at a time. Done once a column.
+    fn each(&self, visit: &mut dyn FnMut(&[AddressRow]));
 }
 
 impl Addresses for Vec<AddressRow> {
@@ -72,8 +72,8 @@ impl Addresses for Vec<AddressRow> {
         self.iter().any(|row| row.inline != 0)
     }
 
-    fn each(&self, visit: &mut dyn FnMut(AddressRow)) {
-        self.iter().copied().for_each(visit);
+    fn each(&self, visit: &mut dyn FnMut(&[AddressRow])) {
+        self.chunks(1 << 12).for_each(visit);
     }
 }
 
@@ -325,18 +325,33 @@ fn write_addresses(map: &dyn Addresses, nodes: &[InlineNode], writer: &mut Write
     let mut out = Vec::new();
     // `address_table` has seen that both fit.
     push(&mut out, [map.len() as u32, nodes.len() as u32, u32::from(map.has_inline())]);
-    let columns: [fn(AddressRow) -> u32; 3] = [|row| row.pc, |row| row.offset, |row| row.inline];
-    for column in &columns[..2 + usize::from(map.has_inline())] {
-        map.each(&mut |row| {
-            if out.len() >= 1 << 16 {
-                writer.write(&out);
-                out.clear();
-            }
-            out.extend_from_slice(&column(row).to_le_bytes());
-        });
+    write_column(map, &mut out, writer, |row| row.pc);
+    write_column(map, &mut out, writer, |row| row.offset);
+    if map.has_inline() {
+        write_column(map, &mut out, writer, |row| row.inline);
     }
     nodes.iter().for_each(|node| push(&mut out, [node.parent, node.module, node.function, node.call_offset]));
     writer.write(&out);
+}
+
+/// Writes a column, through `out`.
+fn write_column(
+    map: &dyn Addresses,
+    out: &mut Vec<u8>,
+    writer: &mut Writer<'_>,
+    column: impl Fn(&AddressRow) -> u32,
+) {
+    map.each(&mut |rows| {
+        if out.len() >= 1 << 16 {
+            writer.write(out);
+            out.clear();
+        }
+        let start = out.len();
+        out.resize(start + 4 * rows.len(), 0);
+        for (bytes, row) in out[start..].chunks_exact_mut(4).zip(rows) {
+            bytes.copy_from_slice(&column(row).to_le_bytes());
+        }
+    });
 }
 
 /// Lists of words by pc.

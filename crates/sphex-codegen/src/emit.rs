@@ -24,6 +24,7 @@ use crate::machine::{
 };
 use crate::regalloc::{Allocation, Location, Move};
 use crate::settings::Settings;
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use sphex_artifact::Trap;
 use sphex_asm::buffer::{Branch, Code, CodeBuffer, Label, Pool};
@@ -36,7 +37,6 @@ use sphex_asm::x64::row::{Kind, Role, Spec};
 use sphex_asm::x64::{Address, Cond, Mem, Operand, RowId, Variant, op};
 use sphex_entity::{EntityRef, seeded_bug};
 use sphex_ir::{ExternalName, SrcLoc};
-use std::collections::HashMap;
 use turns::Place;
 
 /// A function's machine code and everything known about it.
@@ -156,15 +156,17 @@ pub fn emit(input: Input<'_>, buffer: &mut CodeBuffer) -> Result<CompiledFunctio
     if let Some(error) = error {
         return Err(error);
     }
-    let code: Code = buffer.finish(Pool::Apart).map_err(CodegenError::from)?;
+    let mut code: Code = buffer.finish(Pool::Apart).map_err(CodegenError::from)?;
     let (func, frame) = (input.func, input.frame);
     let calls = code.calls.iter().zip(sites).map(|(record, live)| CallSite { offset: record.offset, live });
     let address_map = code.locations.iter().map(|record| {
         (record.offset, func.locations.get(record.location as usize).copied().unwrap_or_default())
     });
+    let (calls, address_map) = (calls.collect(), address_map.collect());
+    buffer.take_back(&mut code);
     Ok(CompiledFunction {
-        calls: calls.collect(),
-        address_map: address_map.collect(),
+        calls,
+        address_map,
         code: code.bytes,
         alignment: code.alignment.max(16),
         constants: code.constants,
@@ -190,11 +192,15 @@ struct Emitter<'a> {
     /// Loops that stand there several times, and the turn being emitted.
     loops: turns::Loops,
     turn: u8,
+    /// The next move, and the instruction that it is at.
     next_move: usize,
     /// What the flags are known to say.
     flags: flags::Flags,
+    move_at: u32,
+    /// The first move of each block.
+    starts: Vec<u32>,
     /// Traps behind the code, shared by those with one code and location, and where those go on that may.
-    traps: HashMap<(u8, u32), Label>,
+    traps: FxHashMap<(u8, u32), Label>,
     trap_order: Vec<(u8, u32, Label, Option<Label>)>,
     tables: Vec<(Label, Place, u32)>,
     sites: Vec<SmallVec<[Live; 2]>>,
@@ -221,7 +227,9 @@ impl<'a> Emitter<'a> {
             turn: 0,
             next_move: 0,
             flags: flags::Flags::default(),
-            traps: HashMap::new(),
+            move_at: u32::MAX,
+            starts: Vec::new(),
+            traps: FxHashMap::default(),
             trap_order: Vec::new(),
             tables: Vec::new(),
             sites: Vec::new(),
@@ -241,6 +249,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn function(&mut self) {
+        self.find_starts();
         self.find_stand_ins();
         let slow = self.prologue();
         let blocks = &self.func.blocks;
@@ -250,9 +259,8 @@ impl<'a> Emitter<'a> {
             all.into_iter().filter(emitted).partition(|&b| !blocks[b].cold || b.index() == 0);
         let mut order = self.places(hot);
         order.extend(cold.into_iter().map(|block| Place { block, turn: 0 }));
-        let starts = self.move_starts();
         for (k, &place) in order.iter().enumerate() {
-            self.next_move = starts[place.block.index()] as usize;
+            self.seek_move(self.starts[place.block.index()] as usize);
             self.turn = place.turn;
             let next = order.get(k + 1).map(|&next| self.label_at(next));
             self.block(place, next);
@@ -275,29 +283,33 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// The first move of each block.
-    fn move_starts(&self) -> Vec<u32> {
+    /// Finds the first move of each block.
+    fn find_starts(&mut self) {
         let allocation = self.input.allocation;
-        let mut starts = vec![0; self.func.blocks.len()];
         let mut at = 0;
-        for (block, data) in self.func.blocks.iter() {
-            starts[block.index()] = at as u32;
+        self.starts.reserve(self.func.blocks.len());
+        for data in self.func.blocks.values() {
+            self.starts.push(at as u32);
             while allocation.nth_move(at).is_some_and(|m| m.inst < data.insts.end) {
                 at += 1;
             }
         }
-        starts
+    }
+
+    /// Goes on with the `at`th move.
+    fn seek_move(&mut self, at: usize) {
+        self.next_move = at;
+        self.move_at = self.input.allocation.nth_move(at).map_or(u32::MAX, |next| next.inst);
     }
 
     /// Finds blocks that only jump. A cycle of them stays as it is.
     fn find_stand_ins(&mut self) {
         let func = self.func;
         let mut next: Vec<u32> = (0..func.blocks.len() as u32).collect();
-        let starts = self.move_starts();
         for (block, data) in func.blocks.iter().skip(1) {
             let only_jump = data.insts.end - data.insts.start == 1
                 && func.insts[data.insts.start as usize].pseudo() == Some(Pseudo::Jump);
-            let first = self.input.allocation.nth_move(starts[block.index()] as usize);
+            let first = self.input.allocation.nth_move(self.starts[block.index()] as usize);
             if only_jump && first.is_none_or(|m| m.inst != data.insts.start) {
                 next[block.index()] = func.successors[data.successors.start as usize].index() as u32;
             }
@@ -346,12 +358,19 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    #[inline]
     fn moves(&mut self, inst: u32, after: bool) {
+        if self.move_at == inst {
+            self.moves_here(inst, after);
+        }
+    }
+
+    fn moves_here(&mut self, inst: u32, after: bool) {
         while let Some(edit) = self.input.allocation.nth_move(self.next_move)
             && edit.inst == inst
             && edit.after == after
         {
-            self.next_move += 1;
+            self.seek_move(self.next_move + 1);
             self.flags.overwrite(edit.to);
             self.one_move(edit); // keeps E1
         }

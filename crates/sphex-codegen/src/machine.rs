@@ -531,6 +531,7 @@ impl MachineFunction {
     }
 
     /// The operands of an instruction of a finished function.
+    #[inline]
     pub fn operands_of(&self, inst: usize) -> &[Operand] {
         let end = self.insts.get(inst + 1).map_or(self.operands.len(), |next| next.operands as usize);
         &self.operands[self.insts[inst].operands as usize..end]
@@ -542,6 +543,7 @@ impl MachineFunction {
     }
 
     /// The arguments that a block gives its `k`th successor.
+    #[inline]
     pub fn arguments_of(&self, block: MachineBlock, k: usize) -> &[VReg] {
         &self.vregs[self.successor_args[self.blocks[block].successors.range()][k].range()]
     }
@@ -576,11 +578,15 @@ impl MachineFunction {
             for &number in &sorted[first[block.index()] as usize..first[block.index() + 1] as usize] {
                 let number = number as usize;
                 let end = self.groups.get(number + 1).map_or(self.insts.len(), |g| g.first as usize);
-                for inst in self.groups[number].first as usize..end {
-                    let at = operands.len() as u32;
-                    operands.extend_from_slice(self.operands_of(inst));
-                    insts.push(MachineInst { operands: at, ..self.insts[inst] });
-                }
+                let group = &self.insts[self.groups[number].first as usize..end];
+                let Some(first) = group.first().map(|inst| inst.operands) else { continue };
+                let last = self.insts.get(end).map_or(self.operands.len(), |next| next.operands as usize);
+                let moved = (operands.len() as u32).wrapping_sub(first);
+                operands.extend_from_slice(&self.operands[first as usize..last]);
+                insts.extend(group.iter().map(|inst| {
+                    let operands = inst.operands.wrapping_add(moved);
+                    MachineInst { operands, ..*inst }
+                }));
             }
             self.blocks[block].insts = Span { start, end: insts.len() as u32 };
         }

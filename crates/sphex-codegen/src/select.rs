@@ -100,10 +100,10 @@ impl Default for Tables {
 }
 
 impl Tables {
-    fn clear(&mut self) {
-        self.vregs.clear();
-        self.sunk.clear();
-        self.blocks.clear();
+    fn clear(&mut self, func: &Function) {
+        self.vregs.reset(func.insts.len());
+        self.sunk.reset(func.insts.len());
+        self.blocks.reset(func.blocks.len());
         self.outer_entry = None;
         self.edges.clear();
         self.first_edge.clear();
@@ -116,7 +116,7 @@ impl<'f> Select<'f> {
     pub fn new(func: &'f Function, machine: &'f mut MachineFunction, scratch: Scratch) -> Select<'f> {
         let Scratch { mut facts, mut tables } = scratch;
         facts.gather(func);
-        tables.clear();
+        tables.clear(func);
         let mut select = Select { func, facts, machine, block: Block::NONE, position: 0, tables };
         select.make_blocks();
         select
@@ -195,8 +195,7 @@ impl<'f> Select<'f> {
 
     fn make_blocks(&mut self) {
         let Some(entry) = self.func.entry() else { return };
-        let entered = self.facts.postorder.iter().any(|&block| self.func.successors(block).contains(&entry));
-        if entered {
+        if self.facts.reenters {
             self.tables.outer_entry = Some(self.machine.add_block(false));
         }
         let mut ends = SecondaryMap::with_default(0);
@@ -281,7 +280,8 @@ impl<'f> Select<'f> {
         distinct
     }
 
-    fn block_edges(&self, block: Block, terminator: Value) -> Vec<Edge> {
+    /// A block's edges, among all.
+    fn block_edges(&self, block: Block, terminator: Value) -> core::ops::Range<usize> {
         let first = self.tables.first_edge[block] as usize;
         let count = match self.tables.edge_of_call[block].iter().max() {
             Some(&last) => last as usize + 1,
@@ -291,7 +291,7 @@ impl<'f> Select<'f> {
                 if same { 1 } else { calls.len() }
             }
         };
-        self.tables.edges[first..first + count].to_vec()
+        first..first + count
     }
 
     fn edge_block(&self, edge: &Edge) -> MachineBlock {
@@ -299,8 +299,9 @@ impl<'f> Select<'f> {
     }
 
     /// The machine block that each block call of a terminator goes to.
-    fn call_targets(&self, block: Block, edges: &[Edge]) -> Vec<MachineBlock> {
-        let each: Vec<MachineBlock> = edges.iter().map(|edge| self.edge_block(edge)).collect();
+    fn call_targets(&self, block: Block, edges: core::ops::Range<usize>) -> SmallVec<[MachineBlock; 4]> {
+        let each: SmallVec<[MachineBlock; 4]> =
+            self.tables.edges[edges].iter().map(|edge| self.edge_block(edge)).collect();
         match self.tables.edge_of_call[block].as_slice() {
             [] => each,
             numbers => numbers.iter().map(|&number| each[number as usize]).collect(),
@@ -347,23 +348,24 @@ fn walk_block<'f, T: Target<'f>>(target: &mut T, block: Block) -> Result<(), Cod
         return Err(CodegenError::Internal { pass: "select", message: format!("{block} has no terminator") });
     };
     let edges = target.select().block_edges(block, terminator);
-    for edge in &edges {
+    for k in edges.clone() {
         target.select().facts.step();
+        let edge = target.select().tables.edges[k];
         if let Some(split) = edge.split {
             enter(target.select(), Block::NONE, terminator);
             target.select().machine.start_block(split);
-            jump(target, edge);
+            jump(target, &edge);
         }
     }
     enter(target.select(), block, terminator);
     let machine_block = target.select().tables.blocks[block];
     target.select().machine.start_block(machine_block);
-    match edges.as_slice() {
-        [edge] => jump(target, edge),
-        edges => {
-            let targets = target.select().call_targets(block, edges);
-            target.terminator(terminator, &targets)?;
-        }
+    if edges.len() == 1 {
+        let edge = target.select().tables.edges[edges.start];
+        jump(target, &edge);
+    } else {
+        let targets = target.select().call_targets(block, edges);
+        target.terminator(terminator, &targets)?;
     }
     for &inst in func.blocks[block].insts.iter().rev().skip(1) {
         let select = target.select();

@@ -8,7 +8,7 @@ use crate::error::{CompileError, FunctionName};
 use crate::link::{self, Input};
 use crate::module::{self, ModuleInfo};
 use crate::settings::Settings;
-use crate::translate::{self, prescan};
+use crate::translate;
 use crate::watch::{self, State, Watch, Which};
 use sphex_artifact::images;
 use sphex_artifact::module::{self as desc, Description};
@@ -213,21 +213,19 @@ fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) ->
     CompileError::Codegen { function, message: error.to_string() }
 }
 
-/// What was seen of a body: the functions that it tail-calls, whether it does so through a table, and what inlining it needs,
-/// if that may be.
-pub(crate) type Seen = (Vec<u32>, bool, Option<prescan::Prescan>);
+/// What was seen of a body, and whether it may be inlined.
+pub(crate) type Seen = (prescan::Prescan, bool);
 
 /// What a prescan has seen.
 pub(crate) fn seen(
     info: &ModuleInfo<'_>,
     settings: &Settings,
     position: usize,
-    mut scan: prescan::Prescan,
+    scan: prescan::Prescan,
     scratch: &mut translate::Scratch,
 ) -> Seen {
-    let (calls, out) = (std::mem::take(&mut scan.tail_calls), scan.tail_calls_out);
     let inline = translate::candidate(info, settings, position, &scan, scratch);
-    (calls, out, inline.then_some(scan))
+    (scan, inline)
 }
 
 /// Looks at all bodies once: which functions may be inlined, and which may come back in another instance, because they
@@ -236,11 +234,7 @@ pub(crate) fn look_ahead(info: &mut ModuleInfo<'_>, settings: &Settings) {
     let all = {
         let info = &*info;
         each(info, settings, |scratch: &mut translate::Scratch, position| {
-            let Ok(mut reader) = info.bodies[position].bytes.get_binary_reader_for_operators() else {
-                return Ok((Vec::new(), false, None));
-            };
-            reader.set_features(settings.features);
-            Ok(seen(info, settings, position, prescan::prescan(reader, 0), scratch))
+            Ok(seen(info, settings, position, translate::scan_body(info, settings, position), scratch))
         })
     };
     if let Ok(all) = all {
@@ -253,14 +247,14 @@ pub(crate) fn note_seen(info: &mut ModuleInfo<'_>, scans: Vec<Seen>) {
     let imported = info.module.imported.functions;
     let mut callers: Vec<Vec<u32>> = vec![Vec::new(); info.module.functions.len()];
     let mut work = Vec::new();
-    for (position, (calls, out, _)) in scans.iter().enumerate() {
-        let function = imported + position as u32;
+    for (position, (scan, _)) in scans.iter().enumerate() {
+        let (function, calls) = (imported + position as u32, &scan.tail_calls);
         for &callee in calls.iter().filter(|&&callee| callee >= imported) {
             if let Some(callers) = callers.get_mut(callee as usize) {
                 callers.push(function);
             }
         }
-        if *out || calls.iter().any(|&callee| callee < imported) {
+        if scan.tail_calls_out || calls.iter().any(|&callee| callee < imported) {
             work.push(function);
         }
     }
@@ -270,7 +264,7 @@ pub(crate) fn note_seen(info: &mut ModuleInfo<'_>, scans: Vec<Seen>) {
             work.append(&mut callers[function as usize]);
         }
     }
-    info.inlinable = scans.into_iter().map(|(_, _, scan)| scan).collect();
+    (info.scans, info.inlinable) = scans.into_iter().unzip();
 }
 
 /// Does `job` for each defined function; results in order, or the error with the lowest index.

@@ -207,15 +207,19 @@ impl Addresses for AddressMap {
         self.functions.iter().any(|(.., places)| places.has_inline())
     }
 
-    fn each(&self, visit: &mut dyn FnMut(AddressRow)) {
+    fn each(&self, visit: &mut dyn FnMut(&[AddressRow])) {
+        let mut rows = Vec::new();
         for &(start, base, ref places) in &self.functions {
+            rows.clear();
+            rows.reserve(places.len());
             places.each(|place| {
-                visit(AddressRow {
+                rows.push(AddressRow {
                     pc: start + place.code,
                     offset: place.source,
                     inline: inline_node(base, place.node),
                 });
             });
+            rows.chunks(1 << 12).for_each(&mut *visit);
         }
     }
 }

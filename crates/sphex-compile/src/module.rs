@@ -40,8 +40,10 @@ pub(crate) struct ModuleInfo<'a> {
     pub(crate) debug: Vec<(&'a str, &'a [u8])>,
     /// Where everything stands in a vmctx.
     pub(crate) layout: VmLayout,
-    /// Of each defined function that may be inlined, what the prescan said of it.
-    pub(crate) inlinable: Vec<Option<Prescan>>,
+    /// What the look at each defined function found; empty before.
+    pub(crate) scans: Vec<Prescan>,
+    /// Which defined functions may be inlined.
+    pub(crate) inlinable: Vec<bool>,
 }
 
 impl ModuleInfo<'_> {
@@ -400,6 +402,7 @@ impl<'a> Reader<'a> {
             names: self.names,
             debug: self.debug,
             layout,
+            scans: Vec::new(),
             inlinable: Vec::new(),
         })
     }

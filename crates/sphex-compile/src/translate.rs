@@ -85,6 +85,7 @@ pub(crate) struct Scratch {
     stack: Vec<Value>,
     frames: Vec<Frame>,
     locals: Locals,
+    merge: control::Merge,
     /// A function that is not needed any more, for its memory.
     spare: Option<Function>,
 }
@@ -107,6 +108,14 @@ const fn hard_budget(bytes: usize) -> u64 {
     (1 << 24) + 16 * bytes as u64
 }
 
+/// Looks through the `position`th defined function.
+pub(crate) fn scan_body(info: &ModuleInfo<'_>, settings: &Settings, position: usize) -> Prescan {
+    let body = &info.bodies[position].bytes;
+    let Ok(mut reader) = body.get_binary_reader_for_operators() else { return Prescan::default() };
+    reader.set_features(settings.features);
+    prescan::prescan(reader, merge_budget(body.as_bytes().len()))
+}
+
 /// Translates the `position`th defined function.
 pub(crate) fn translate(
     info: &ModuleInfo<'_>,
@@ -116,17 +125,18 @@ pub(crate) fn translate(
 ) -> Result<Translation, CompileError> {
     let body = &info.bodies[position];
     let bytes = body.bytes.as_bytes().len();
-    let scan = match body.bytes.get_binary_reader_for_operators() {
-        Ok(mut reader) => {
-            reader.set_features(settings.features);
-            prescan::prescan(reader, merge_budget(bytes))
+    let scanned;
+    let scan = match info.scans.get(position) {
+        Some(scan) => scan,
+        None => {
+            scanned = scan_body(info, settings, position);
+            &scanned
         }
-        Err(_) => Prescan::default(),
     };
     let mut steps = scan.cost + u64::from(scan.operators);
     for slots_mode in [scan.over_budget, true] {
         let budget = if slots_mode { hard_budget(bytes) } else { merge_budget(bytes) };
-        match translate_body(info, settings, body, &scan, slots_mode, budget, scratch, &mut steps) {
+        match translate_body(info, settings, body, scan, slots_mode, budget, scratch, &mut steps) {
             Ok(func) => return Ok(Translation { func, steps, slots_mode }),
             Err((OpError::OverBudget, _)) => {}
             Err((error, offset)) => return Err(report(info, body.validate.index, &error, offset)),
@@ -195,7 +205,7 @@ fn translate_body(
         locals: std::mem::take(&mut scratch.locals),
         slots: slots_mode.then(Vec::new),
         cold: Vec::new(),
-        merge: control::Merge::default(),
+        merge: std::mem::take(&mut scratch.merge),
         reachable: true,
         loops: 0,
         ifs: 0,
@@ -213,11 +223,12 @@ fn translate_body(
     let result = translator.run(body);
     *steps += translator.cost + u64::from(translator.validator.len_locals());
     let offset = translator.offset;
-    let Translator { validator, stack, frames, locals, .. } = translator;
+    let Translator { validator, stack, frames, locals, merge, .. } = translator;
     scratch.validator = validator.into_allocations();
     scratch.stack = stack;
     scratch.frames = frames;
     scratch.locals = locals;
+    scratch.merge = merge;
     // Clearing a large table for each small function after it would be quadratic.
     if func.insts.len() < 1 << 14 {
         scratch.folder = folder;

@@ -51,6 +51,7 @@ impl ListPool {
         }
     }
 
+    #[inline]
     fn allocate(&mut self, class: u32) -> usize {
         if let Some(at) = self.free.get_mut(class as usize).and_then(Vec::pop) {
             return at as usize;
@@ -86,6 +87,7 @@ impl<T> EntityList<T> {
 
 impl<T: crate::EntityRef> EntityList<T> {
     /// Makes a list of these elements.
+    #[inline]
     pub fn from_slice(items: &[T], pool: &mut ListPool) -> Self {
         if items.is_empty() {
             return Self::EMPTY;
@@ -98,20 +100,37 @@ impl<T: crate::EntityRef> EntityList<T> {
         Self { handle: at as u32 + 1, item: PhantomData }
     }
 
+    /// A new list of one item and others behind it.
+    #[inline]
+    pub fn from_first(first: T, others: &[T], pool: &mut ListPool) -> Self {
+        let len = others.len() + 1;
+        let at = pool.allocate(class_for(len));
+        pool.words[at] = len as u32;
+        pool.words[at + 1] = first.index() as u32;
+        for (word, item) in pool.words[at + 2..at + 1 + len].iter_mut().zip(others) {
+            *word = item.index() as u32;
+        }
+        Self { handle: at as u32 + 1, item: PhantomData }
+    }
+
+    #[inline]
     fn at(self) -> usize {
         self.handle as usize - 1
     }
 
     /// How many elements.
+    #[inline]
     pub fn len(self, pool: &ListPool) -> usize {
         if self.handle == 0 { 0 } else { pool.words[self.at()] as usize }
     }
 
     /// Whether there is no element.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.handle == 0
     }
 
+    #[inline]
     fn words(self, pool: &ListPool) -> &[u32] {
         if self.handle == 0 {
             return &[];
@@ -121,16 +140,19 @@ impl<T: crate::EntityRef> EntityList<T> {
     }
 
     /// The elements in order.
+    #[inline]
     pub fn iter(self, pool: &ListPool) -> impl DoubleEndedIterator<Item = T> + ExactSizeIterator + '_ {
         self.words(pool).iter().map(|&w| T::new(w as usize))
     }
 
     /// The element at `index`, if there is one.
+    #[inline]
     pub fn get(self, index: usize, pool: &ListPool) -> Option<T> {
         self.words(pool).get(index).map(|&w| T::new(w as usize))
     }
 
     /// Overwrites the element at `index`, which must exist.
+    #[inline]
     pub fn set(self, index: usize, item: T, pool: &mut ListPool) {
         let at = self.at();
         assert!(index < pool.words[at] as usize, "list index {index} out of range");
@@ -195,6 +217,9 @@ mod tests {
         assert_eq!(a.iter(&pool).map(EntityRef::index).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
         assert_eq!(b.get(99, &pool), Some(Item::new(1099)));
         let words = pool.words.len();
+        let b = EntityList::from_first(Item::new(7), &[Item::new(8), Item::new(9)], &mut pool);
+        assert_eq!(b.iter(&pool).map(EntityRef::index).collect::<Vec<_>>(), [7, 8, 9]);
+        let words = words.max(pool.words.len());
         a.clear(&mut pool);
         let c = EntityList::from_slice(&[Item::new(5); 100], &mut pool);
         assert_eq!((pool.words.len(), c.len(&pool)), (words, 100));

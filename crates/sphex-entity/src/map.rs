@@ -23,6 +23,7 @@ impl<K: EntityRef, V> PrimaryMap<K, V> {
     }
 
     /// Adds a value and returns its key.
+    #[inline]
     pub fn push(&mut self, value: V) -> K {
         let key = K::new(self.values.len());
         self.values.push(value);
@@ -35,36 +36,43 @@ impl<K: EntityRef, V> PrimaryMap<K, V> {
     }
 
     /// How many entities there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
     /// Whether there is no entity.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
     /// The value of `key`, or `None` where the key is not of this table.
+    #[inline]
     pub fn get(&self, key: K) -> Option<&V> {
         self.values.get(key.index())
     }
 
     /// The value of `key` for writing, or `None` where the key is not of this table.
+    #[inline]
     pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
         self.values.get_mut(key.index())
     }
 
     /// Whether `key` is of this table.
+    #[inline]
     pub fn contains(&self, key: K) -> bool {
         key.index() < self.values.len()
     }
 
     /// Keys in order.
+    #[inline]
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = K> + ExactSizeIterator + use<K, V> {
         (0..self.values.len()).map(K::new)
     }
 
     /// Values in key order.
+    #[inline]
     pub fn values(&self) -> core::slice::Iter<'_, V> {
         self.values.iter()
     }
@@ -75,6 +83,7 @@ impl<K: EntityRef, V> PrimaryMap<K, V> {
     }
 
     /// Pairs in key order.
+    #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (K, &V)> + ExactSizeIterator {
         self.values.iter().enumerate().map(|(i, v)| (K::new(i), v))
     }
@@ -109,12 +118,14 @@ impl<K: EntityRef, V> FromIterator<V> for PrimaryMap<K, V> {
 
 impl<K: EntityRef, V> Index<K> for PrimaryMap<K, V> {
     type Output = V;
+    #[inline]
     fn index(&self, key: K) -> &V {
         &self.values[key.index()]
     }
 }
 
 impl<K: EntityRef, V> IndexMut<K> for PrimaryMap<K, V> {
+    #[inline]
     fn index_mut(&mut self, key: K) -> &mut V {
         &mut self.values[key.index()]
     }
@@ -149,6 +160,7 @@ impl<K: EntityRef, V: Clone> SecondaryMap<K, V> {
     }
 
     /// Gives keys below `len` a place of their own, so that writing them does not grow the table.
+    #[inline]
     pub fn resize(&mut self, len: usize) {
         self.values.resize(len, self.default.clone());
     }
@@ -158,22 +170,32 @@ impl<K: EntityRef, V: Clone> SecondaryMap<K, V> {
         self.values.clear();
     }
 
+    /// Gives every key its default again, and room to the first `len` keys.
+    pub fn reset(&mut self, len: usize) {
+        self.values.clear();
+        self.resize(len);
+    }
+
     /// The keys below this length have places of their own.
+    #[inline]
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
     /// Whether no key was written.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
     /// The value of `key` (the default if it was never written).
+    #[inline]
     pub fn get(&self, key: K) -> &V {
         self.values.get(key.index()).unwrap_or(&self.default)
     }
 
     /// Pairs of the keys that have places of their own.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         self.values.iter().enumerate().map(|(i, v)| (K::new(i), v))
     }
@@ -187,12 +209,14 @@ impl<K: EntityRef, V: Clone + Default> Default for SecondaryMap<K, V> {
 
 impl<K: EntityRef, V: Clone> Index<K> for SecondaryMap<K, V> {
     type Output = V;
+    #[inline]
     fn index(&self, key: K) -> &V {
         self.get(key)
     }
 }
 
 impl<K: EntityRef, V: Clone> IndexMut<K> for SecondaryMap<K, V> {
+    #[inline]
     fn index_mut(&mut self, key: K) -> &mut V {
         let index = key.index();
         if index >= self.values.len() {

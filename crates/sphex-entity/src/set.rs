@@ -17,12 +17,14 @@ impl<K: EntityRef> EntitySet<K> {
     }
 
     /// Whether `key` is in the set.
+    #[inline]
     pub fn contains(&self, key: K) -> bool {
         let (word, bit) = (key.index() / 64, key.index() % 64);
         self.words.get(word).is_some_and(|w| w >> bit & 1 != 0)
     }
 
     /// Adds `key`; says whether it was absent.
+    #[inline]
     pub fn insert(&mut self, key: K) -> bool {
         let (word, bit) = (key.index() / 64, key.index() % 64);
         if word >= self.words.len() {
@@ -34,6 +36,7 @@ impl<K: EntityRef> EntitySet<K> {
     }
 
     /// Removes `key`; says whether it was present.
+    #[inline]
     pub fn remove(&mut self, key: K) -> bool {
         let (word, bit) = (key.index() / 64, key.index() % 64);
         let Some(w) = self.words.get_mut(word) else { return false };
@@ -47,7 +50,14 @@ impl<K: EntityRef> EntitySet<K> {
         self.words.clear();
     }
 
+    /// Removes everything and makes room for the first `count` entities.
+    pub fn reset(&mut self, count: usize) {
+        self.words.clear();
+        self.words.resize(count.div_ceil(64), 0);
+    }
+
     /// Whether no key is in the set.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|&w| w == 0)
     }
@@ -66,6 +76,7 @@ impl<K: EntityRef> EntitySet<K> {
     }
 
     /// Keys in ascending order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = K> + '_ {
         self.words.iter().enumerate().flat_map(|(i, &word)| {
             let mut rest = word;

@@ -148,7 +148,7 @@ impl Folder {
 
 /// Puts commuting operands in order: constants last, else the older value first.
 fn canonicalize(func: &Function, data: &mut InstData) {
-    if !data.opcode.row().effects.has(Effects::COMMUTES) && data.opcode != Opcode::Icmp {
+    if !data.opcode.effects().has(Effects::COMMUTES) && data.opcode != Opcode::Icmp {
         return;
     }
     let rank = |word: u32| (func.insts[Value::from_u32(word)].opcode == Opcode::Iconst, word);

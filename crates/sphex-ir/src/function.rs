@@ -9,7 +9,7 @@
 
 use crate::immediates::{FloatCC, IntCC, MemFlags, TrapCode};
 use crate::signature::{ExternalName, Signature};
-use crate::table::{Ctrl, Effects, Format, Opcode};
+use crate::table::{Ctrl, Effects, Format, NO_LIST, Opcode};
 use crate::types::{self, Type};
 use smallvec::SmallVec;
 use sphex_entity::{EntityList, EntityRef, ListPool, PrimaryMap, SecondaryMap, entity};
@@ -117,39 +117,37 @@ impl InstData {
     }
 
     /// The format of its operands.
+    #[inline]
     pub fn format(&self) -> Format {
-        self.opcode.row().format
+        self.opcode.shape().format
     }
 
-    /// How many of the words `a`, `b`, `c` (and which) are values: the range of words.
+    /// Which of the words `a`, `b`, `c` are values.
+    #[inline]
     fn value_words(&self) -> core::ops::Range<usize> {
-        use Format::*;
-        match self.format() {
-            Nullary | UnaryImm | UnaryF16 | UnaryF32 | UnaryF64 | UnaryConst | Jump | Trap | Return
-            | Call | TryCall | FuncAddr | StackLoad | GlobalValue | BlockParam | Projection => 0..0,
-            Unary | Brif | BrTable | CondTrap | TryCallIndirect | Load | LoadNoOffset | StackStore
-            | ExtractLane | Alias => 0..1,
-            Binary | IntCompare | FloatCompare | BinaryTrap | Store | StoreNoOffset | AtomicRmw
-            | InsertLane | Shuffle => 0..2,
-            Ternary | AtomicCas => 0..3,
-            CallIndirect => 1..2,
-        }
+        let (start, end) = self.opcode.shape().words;
+        start as usize..end as usize
     }
 
     /// The list of further value operands (call arguments, returned values).
+    #[inline]
     fn value_list(&self) -> EntityList<Value> {
-        match self.format() {
-            Format::Return => EntityList::from_u32(self.a),
-            Format::Call | Format::TryCall | Format::TryCallIndirect => EntityList::from_u32(self.b),
-            Format::CallIndirect => EntityList::from_u32(self.c),
-            _ => EntityList::EMPTY,
+        match self.opcode.shape().list {
+            NO_LIST => EntityList::EMPTY,
+            k => EntityList::from_u32(self.word(k as usize)),
         }
     }
 
+    #[inline]
     fn word(&self, k: usize) -> u32 {
-        [self.a, self.b, self.c][k]
+        match k {
+            0 => self.a,
+            1 => self.b,
+            _ => self.c,
+        }
     }
 
+    #[inline]
     fn word_mut(&mut self, k: usize) -> &mut u32 {
         match k {
             0 => &mut self.a,
@@ -405,7 +403,7 @@ impl Function {
         self.insts.clear();
         self.block_of.clear();
         self.srclocs.clear();
-        for block in self.blocks.values_mut() {
+        for block in self.blocks.values_mut().filter(|block| block.insts.capacity() != 0) {
             block.insts.clear();
             self.spare.push(core::mem::take(&mut block.insts));
         }
@@ -426,6 +424,14 @@ impl Function {
         self.work = Work::default();
     }
 
+    /// Takes a list of instructions that is not needed any more, so that another block can have its memory.
+    pub fn reuse_list(&mut self, mut list: Vec<Value>) {
+        if list.capacity() != 0 {
+            list.clear();
+            self.spare.push(list);
+        }
+    }
+
     /// How many instructions, operands, edges and aliases have been looked at since the function was made: what passes
     /// cost, for tests of how it grows. 0 in builds without debug assertions.
     pub fn work(&self) -> u64 {
@@ -436,13 +442,14 @@ impl Function {
     }
 
     /// The entry block, once there is one.
+    #[inline]
     pub fn entry(&self) -> Option<Block> {
         self.layout.first().copied()
     }
 
     /// Makes a block at the end of the layout.
     pub fn add_block(&mut self) -> Block {
-        let insts = self.spare.pop().unwrap_or_default();
+        let insts = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(8));
         let block = self.blocks.push(BlockData { insts, ..BlockData::default() });
         self.layout.push(block);
         block
@@ -457,6 +464,7 @@ impl Function {
     }
 
     /// A block's parameters.
+    #[inline]
     pub fn block_params(
         &self,
         block: Block,
@@ -471,24 +479,29 @@ impl Function {
         if !loc.is_none() {
             self.srclocs[inst] = loc;
         }
+        if data.opcode.shape().projects {
+            self.make_projections(inst, &data);
+        }
+        inst
+    }
+
+    /// The further results of an instruction that has just been made.
+    fn make_projections(&mut self, inst: Value, data: &InstData) {
         let row = data.opcode.row();
         if row.effects.has(Effects::CALL) {
-            if let Some(sig) =
-                self.call_signature(&data).filter(|_| !data.opcode.row().effects.has(Effects::TERMINATOR))
-            {
+            if let Some(sig) = self.call_signature(data).filter(|_| !row.effects.has(Effects::TERMINATOR)) {
                 for k in 1..self.signatures[sig].returns.len() {
                     let ty = self.signatures[sig].returns[k].ty;
                     self.insts.push(InstData::new(Opcode::Projection, ty, inst.as_u32(), k as u32, 0));
                 }
             }
-        } else if row.results.len() > 1 {
+        } else {
             let ctrl = self.ctrl_type(inst);
             for (k, rule) in row.results.iter().enumerate().skip(1) {
                 let ty = rule.resolve(ctrl).unwrap_or(types::INVALID);
                 self.insts.push(InstData::new(Opcode::Projection, ty, inst.as_u32(), k as u32, 0));
             }
         }
-        inst
     }
 
     /// Makes an instruction at the end of a block.
@@ -512,6 +525,7 @@ impl Function {
     }
 
     /// The type of a value.
+    #[inline]
     pub fn type_of(&self, value: Value) -> Type {
         self.insts[value].ty
     }
@@ -527,31 +541,36 @@ impl Function {
     }
 
     /// How many results an instruction has.
+    #[inline]
     pub fn result_count(&self, inst: Value) -> usize {
         let data = &self.insts[inst];
-        let effects = data.opcode.row().effects;
-        if effects.has(Effects::CALL) {
-            if effects.has(Effects::TERMINATOR) {
-                return 0;
-            }
-            return self.call_signature(data).map_or(0, |sig| self.signatures[sig].returns.len());
+        let shape = data.opcode.shape();
+        if shape.effects.has(Effects::CALL) { self.returned_count(data) } else { shape.results as usize }
+    }
+
+    /// How many results a call has.
+    fn returned_count(&self, call: &InstData) -> usize {
+        if call.opcode.is_terminator() {
+            return 0;
         }
-        data.opcode.row().results.len()
+        self.call_signature(call).map_or(0, |sig| self.signatures[sig].returns.len())
     }
 
     /// An instruction's results (I1).
+    #[inline]
     pub fn results(&self, inst: Value) -> impl DoubleEndedIterator<Item = Value> + ExactSizeIterator + use<> {
         (inst.index()..inst.index() + self.result_count(inst)).map(Value::new)
     }
 
     /// Whether an instruction may be computed anywhere: it has no effects and sees none. Loads of what neither faults nor
     /// changes count.
+    #[inline]
     pub fn floats(&self, inst: Value) -> bool {
         let opcode = self.insts[inst].opcode;
         match opcode {
             Opcode::BlockParam | Opcode::Projection | Opcode::Alias => false,
             _ if opcode.is_pure() => true,
-            _ if self.insts[inst].format() == Format::Load => {
+            _ if opcode.shape().format == Format::Load => {
                 let flags = self.flags(inst);
                 flags.readonly && flags.trap.is_none()
             }
@@ -560,6 +579,7 @@ impl Function {
     }
 
     /// The instruction that makes a value, and which of its results the value is; `None` for a block's parameter.
+    #[inline]
     pub fn definition(&self, value: Value) -> Option<(Value, usize)> {
         self.work.add(1);
         let data = &self.insts[value];
@@ -571,6 +591,7 @@ impl Function {
     }
 
     /// The `k`th value operand, in the order in which [`Self::operands`] gives them.
+    #[inline]
     pub fn operand(&self, inst: Value, k: usize) -> Option<Value> {
         self.work.add(1);
         let data = &self.insts[inst];
@@ -578,7 +599,12 @@ impl Function {
         if k < words.len() {
             return Some(Value::from_u32(data.word(words.start + k)));
         }
-        data.value_list().get(k - words.len(), &self.lists)
+        self.listed_operand(data, k - words.len())
+    }
+
+    /// The `k`th of the list of an instruction's value operands.
+    fn listed_operand(&self, data: &InstData, k: usize) -> Option<Value> {
+        data.value_list().get(k, &self.lists)
     }
 
     /// The value operands: fixed ones, then the list; arguments of block calls are not among them.
@@ -600,11 +626,13 @@ impl Function {
     }
 
     /// The arguments of a call, or the values of a return.
+    #[inline]
     pub fn arguments(&self, inst: Value) -> impl DoubleEndedIterator<Item = Value> + ExactSizeIterator + '_ {
         self.insts[inst].value_list().iter(&self.lists)
     }
 
     /// Calls `visit` with every value that the instruction uses, arguments of block calls included.
+    #[inline]
     pub fn visit_uses(&self, inst: Value, mut visit: impl FnMut(Value)) {
         let data = &self.insts[inst];
         self.work.add(1 + data.value_list().len(&self.lists));
@@ -612,14 +640,25 @@ impl Function {
             visit(Value::from_u32(data.word(k)));
         }
         data.value_list().iter(&self.lists).for_each(&mut visit);
-        if data.opcode.row().effects.has(Effects::BRANCH) {
-            for call in self.block_calls(inst) {
-                self.block_call_args(call).for_each(&mut visit);
-            }
+        if data.opcode.effects().has(Effects::BRANCH) {
+            self.visit_block_calls(inst, |call| self.block_call_args(call).for_each(&mut visit));
         }
     }
 
+    /// Calls `visit` with each of [`Self::operands`].
+    #[inline]
+    pub fn visit_operands(&self, inst: Value, mut visit: impl FnMut(Value)) {
+        let data = &self.insts[inst];
+        let (words, list) = (data.value_words(), data.value_list());
+        self.work.add(1 + words.len() + list.len(&self.lists));
+        for k in words {
+            visit(Value::from_u32(data.word(k)));
+        }
+        list.iter(&self.lists).for_each(visit);
+    }
+
     /// Replaces every value that the instruction uses, arguments of block calls included.
+    #[inline]
     pub fn map_uses(&mut self, inst: Value, mut map: impl FnMut(Value) -> Value) {
         let mut data = self.insts[inst];
         for k in data.value_words() {
@@ -634,7 +673,7 @@ impl Function {
                 list.set(k, map(old), &mut self.lists);
             }
         }
-        if data.opcode.row().effects.has(Effects::BRANCH) {
+        if data.opcode.effects().has(Effects::BRANCH) {
             for call in self.block_calls(inst) {
                 let list = EntityList::<Value>::from_u32(call.as_u32());
                 self.work.add(list.len(&self.lists));
@@ -649,14 +688,12 @@ impl Function {
 
     /// Makes a call of a block with these arguments.
     pub fn make_block_call(&mut self, block: Block, args: &[Value]) -> BlockCall {
-        let mut list = EntityList::from_slice(&[Value::from_u32(block.as_u32())], &mut self.lists);
-        for &arg in args {
-            list.push(arg, &mut self.lists);
-        }
+        let list = EntityList::from_first(Value::from_u32(block.as_u32()), args, &mut self.lists);
         BlockCall::from_u32(list.as_u32())
     }
 
     /// The block of a block call.
+    #[inline]
     pub fn block_call_target(&self, call: BlockCall) -> Block {
         let list = EntityList::<Value>::from_u32(call.as_u32());
         list.get(0, &self.lists).map_or(Block::NONE, |word| Block::from_u32(word.as_u32()))
@@ -668,6 +705,7 @@ impl Function {
     }
 
     /// The arguments of a block call.
+    #[inline]
     pub fn block_call_args(
         &self,
         call: BlockCall,
@@ -697,6 +735,20 @@ impl Function {
         }
     }
 
+    /// Calls `visit` with each of [`Self::block_calls`].
+    #[inline]
+    pub fn visit_block_calls(&self, inst: Value, mut visit: impl FnMut(BlockCall)) {
+        let data = &self.insts[inst];
+        match data.format() {
+            Format::Jump => visit(BlockCall::from_u32(data.a)),
+            Format::Brif => {
+                visit(BlockCall::from_u32(data.b));
+                visit(BlockCall::from_u32(data.c));
+            }
+            _ => self.block_calls(inst).into_iter().for_each(visit),
+        }
+    }
+
     /// Replaces the `k`th block call of a branch.
     pub fn set_block_call(&mut self, inst: Value, k: usize, call: BlockCall) {
         let data = &mut self.insts[inst];
@@ -717,6 +769,7 @@ impl Function {
     }
 
     /// A block's last instruction, if it ends the block.
+    #[inline]
     pub fn terminator(&self, block: Block) -> Option<Value> {
         self.work.add(1);
         self.blocks[block].insts.last().copied().filter(|&inst| self.insts[inst].opcode.is_terminator())
@@ -738,21 +791,15 @@ impl Function {
     }
 
     /// Calls `visit` with each of [`Self::successors`].
+    #[inline]
     pub fn visit_successors(&self, block: Block, mut visit: impl FnMut(Block)) {
-        let Some(inst) = self.terminator(block) else { return };
-        let data = &self.insts[inst];
-        let mut call = |word: u32| visit(self.block_call_target(BlockCall::from_u32(word)));
-        match data.format() {
-            Format::Jump => call(data.a),
-            Format::Brif => {
-                call(data.b);
-                call(data.c);
-            }
-            _ => self.block_calls(inst).into_iter().for_each(|other| call(other.as_u32())),
+        if let Some(inst) = self.terminator(block) {
+            self.visit_block_calls(inst, |call| visit(self.block_call_target(call)));
         }
     }
 
     /// The memory flags of an instruction whose `aux` is a [`FlagsRef`].
+    #[inline]
     pub fn flags(&self, inst: Value) -> MemFlags {
         self.mem_flags.get(FlagsRef::from_u32(self.insts[inst].aux as u32)).copied().unwrap_or_default()
     }
@@ -782,7 +829,16 @@ impl Function {
     }
 
     /// The value that this one is a name of.
-    pub fn resolve(&self, mut value: Value) -> Value {
+    #[inline]
+    pub fn resolve(&self, value: Value) -> Value {
+        match self.insts[value].opcode {
+            Opcode::Alias => self.follow(value),
+            _ => value,
+        }
+    }
+
+    /// The value that an alias is a name of.
+    fn follow(&self, mut value: Value) -> Value {
         while self.insts[value].opcode == Opcode::Alias {
             self.work.add(1);
             value = Value::from_u32(self.insts[value].a);
@@ -816,6 +872,7 @@ impl Function {
     }
 
     /// The integer constant that a value is, zero-extended from its type.
+    #[inline]
     pub fn as_iconst(&self, value: Value) -> Option<u64> {
         let data = &self.insts[self.resolve(value)];
         (data.opcode == Opcode::Iconst).then(|| data.imm64())

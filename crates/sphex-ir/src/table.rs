@@ -452,10 +452,90 @@ rows! {
     Fence "fence" Nullary NOCTRL, NONE, [] -> [], ATOMIC;
 }
 
+/// What walks over a function ask of an instruction's opcode, by the opcode: rows are long, and everybody asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// See [`Row::format`].
+    pub format: Format,
+    /// See [`Row::effects`].
+    pub effects: Effects,
+    /// Of the words `a`, `b`, `c` the first that is a value, and behind the last.
+    pub words: (u8, u8),
+    /// Which word is a list of further values; [`NO_LIST`] for none.
+    pub list: u8,
+    /// It may have more than one result.
+    pub projects: bool,
+    /// How many results it has; calls say so in their signature.
+    pub results: u8,
+}
+
+/// See [`Shape::list`].
+pub(crate) const NO_LIST: u8 = u8::MAX;
+
+static SHAPES: [Shape; 256] = {
+    let none = Shape {
+        format: Format::Nullary,
+        effects: Effects::PURE,
+        words: (0, 0),
+        list: NO_LIST,
+        projects: false,
+        results: 0,
+    };
+    let mut shapes = [none; 256];
+    let mut k = 0;
+    while k < ROWS.len() {
+        let Row { format, effects, results, .. } = ROWS[k];
+        let projects = effects.has(Effects::CALL) || results.len() > 1;
+        let (words, list) = (format.value_words(), format.value_list());
+        shapes[k] = Shape { format, effects, words, list, projects, results: results.len() as u8 };
+        k += 1;
+    }
+    shapes
+};
+
+impl Format {
+    /// See [`Shape::words`].
+    const fn value_words(self) -> (u8, u8) {
+        use Format::*;
+        match self {
+            Nullary | UnaryImm | UnaryF16 | UnaryF32 | UnaryF64 | UnaryConst | Jump | Trap | Return
+            | Call | TryCall | FuncAddr | StackLoad | GlobalValue | BlockParam | Projection => (0, 0),
+            Unary | Brif | BrTable | CondTrap | TryCallIndirect | Load | LoadNoOffset | StackStore
+            | ExtractLane | Alias => (0, 1),
+            Binary | IntCompare | FloatCompare | BinaryTrap | Store | StoreNoOffset | AtomicRmw
+            | InsertLane | Shuffle => (0, 2),
+            Ternary | AtomicCas => (0, 3),
+            CallIndirect => (1, 2),
+        }
+    }
+
+    /// See [`Shape::list`].
+    const fn value_list(self) -> u8 {
+        match self {
+            Format::Return => 0,
+            Format::Call | Format::TryCall | Format::TryCallIndirect => 1,
+            Format::CallIndirect => 2,
+            _ => NO_LIST,
+        }
+    }
+}
+
 impl Opcode {
     /// The row of this opcode.
     pub fn row(self) -> &'static Row {
         &ROWS[self as usize]
+    }
+
+    /// What walks ask.
+    #[inline]
+    pub(crate) fn shape(self) -> &'static Shape {
+        &SHAPES[self as u8 as usize]
+    }
+
+    /// What it does beside computing its results: [`Row::effects`].
+    #[inline]
+    pub fn effects(self) -> Effects {
+        self.shape().effects
     }
 
     /// The opcode with this name in CLIF text.
@@ -468,13 +548,15 @@ impl Opcode {
     }
 
     /// Whether this ends a block.
+    #[inline]
     pub fn is_terminator(self) -> bool {
-        self.row().effects.has(Effects::TERMINATOR)
+        self.shape().effects.has(Effects::TERMINATOR)
     }
 
     /// Whether this has no effect at all: it may be removed, repeated and moved.
+    #[inline]
     pub fn is_pure(self) -> bool {
-        self.row().effects.is_pure()
+        self.shape().effects.is_pure()
     }
 }
 

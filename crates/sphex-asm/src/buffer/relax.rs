@@ -42,6 +42,14 @@ impl CodeBuffer {
         Ok(code)
     }
 
+    /// Takes the memory back of records that have been read.
+    pub fn take_back(&mut self, code: &mut Code) {
+        self.locations = std::mem::take(&mut code.locations);
+        self.calls = std::mem::take(&mut code.calls);
+        self.locations.clear();
+        self.calls.clear();
+    }
+
     /// Points every alias, and every branch and fixup, at the bound label itself (I5).
     fn flatten_aliases(&mut self) {
         for index in 0..self.labels.len() {

@@ -10,6 +10,7 @@
 
 use core::hash::BuildHasherDefault;
 use rustc_hash::FxHasher;
+use smallvec::SmallVec;
 use sphex_entity::{EntityRef, ScopedMap};
 use sphex_ir::evaluate::{int_compare, mask};
 use sphex_ir::{Function, IntCC, Opcode, Type, Value};
@@ -107,7 +108,7 @@ impl Facts {
 
     /// From here on `cond` is other than zero, or zero.
     pub fn assume(&mut self, func: &Function, cond: Value, holds: bool) {
-        let mut parts = vec![(cond, holds)];
+        let mut parts = SmallVec::<[(Value, bool); 8]>::from_slice(&[(cond, holds)]);
         let mut taken = 0;
         while let Some((part, holds)) = parts.pop() {
             let (cond, inverted) = sphex_ir::fold::truth(func, part);

@@ -9,9 +9,13 @@
 //! I2. Blocks merge from the first of a line on, so that each instruction moves once.
 
 use super::graph::Graph;
-use sphex_entity::{EntityRef, EntitySet};
+use smallvec::SmallVec;
+use sphex_entity::EntitySet;
 use sphex_ir::flow::Cfg;
 use sphex_ir::{Block, BlockCall, Format, Function, InstData, Opcode, Value, types};
+
+/// Arguments of a block.
+type Args = SmallVec<[Value; 8]>;
 
 /// Blocks passed through from one jump.
 const HOPS: usize = 8;
@@ -23,6 +27,7 @@ pub struct Scratch {
     outside: EntitySet<Value>,
     seen: EntitySet<Value>,
     work: Vec<Value>,
+    gone: EntitySet<Block>,
     budget: usize,
 }
 
@@ -35,7 +40,7 @@ pub fn branches(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -
         graph.forget();
         reachable(func, graph);
     }
-    changed |= merge(func, graph);
+    changed |= merge(func, graph, &mut s.gone);
     graph.edges(func);
     mark_cold(func, graph);
     changed
@@ -44,12 +49,8 @@ pub fn branches(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -
 /// Leaves only what control can get to.
 fn reachable(func: &mut Function, graph: &mut Graph) {
     graph.edges(func);
-    let before = func.layout.len();
-    super::drop_unreachable(func, &graph.cfg);
-    if func.layout.len() != before {
-        // Blocks outside the layout have no edges.
-        graph.forget();
-        graph.edges(func);
+    if super::drop_unreachable(func, &graph.cfg) {
+        graph.drop_unreachable();
     }
 }
 
@@ -58,32 +59,43 @@ fn is_param(func: &Function, value: Value) -> bool {
 }
 
 impl Scratch {
-    /// Finds the parameters that are used outside their own block's terminator.
+    /// Finds the parameters that are used outside their own block's terminator, if anything asks for them.
     fn find_outside_uses(&mut self, func: &Function) {
-        self.outside.clear();
-        self.seen.clear();
-        for &block in &func.layout {
-            for &inst in &func.blocks[block].insts {
-                let ends = func.insts[inst].opcode.is_terminator();
-                func.visit_uses(inst, |v| {
-                    let value = func.resolve(v);
-                    if !is_param(func, value) {
-                        self.work.push(value);
-                    } else if !ends || func.insts[value].a != block.as_u32() {
-                        self.outside.insert(value);
-                    }
-                });
-            }
+        let asked = |block: &Block| {
+            let data = &func.blocks[*block];
+            data.insts.len() == 1 && !data.params.is_empty()
+        };
+        self.outside.reset(func.insts.len());
+        if !func.layout.iter().any(asked) {
+            return;
         }
-        while let Some(value) = self.work.pop() {
-            let value = func.resolve(value);
-            if is_param(func, value) {
-                self.outside.insert(value);
-                continue;
+        self.seen.reset(func.insts.len());
+        for &block in &func.layout {
+            let Some((&end, insts)) = func.blocks[block].insts.split_last() else { continue };
+            for &inst in insts {
+                func.visit_uses(inst, |v| self.used(func, v, Block::NONE));
             }
-            let Some((inst, _)) = func.definition(value) else { continue };
-            if func.block_of[inst].is_none() && self.seen.insert(inst) {
-                self.work.extend(func.operands(inst));
+            let own = if func.insts[end].opcode.is_terminator() { block } else { Block::NONE };
+            func.visit_uses(end, |v| self.used(func, v, own));
+        }
+        while let Some(inst) = self.work.pop() {
+            func.visit_operands(inst, |v| self.used(func, v, Block::NONE));
+        }
+    }
+
+    /// A value is used, by a terminator of block `own` if that is one.
+    fn used(&mut self, func: &Function, value: Value, own: Block) {
+        let value = func.resolve(value);
+        match func.definition(value) {
+            None => {
+                if func.insts[value].a != own.as_u32() {
+                    self.outside.insert(value);
+                }
+            }
+            Some((inst, _)) => {
+                if func.block_of[inst].is_none() && self.seen.insert(inst) {
+                    self.work.push(inst);
+                }
             }
         }
     }
@@ -117,7 +129,7 @@ impl Scratch {
     /// Where a jump, or one way of a `branch`, ends up, if that is elsewhere, and whether a branch was decided on the way.
     fn follow(&mut self, func: &mut Function, call: BlockCall, branch: bool) -> Option<(BlockCall, bool)> {
         let mut target = func.block_call_target(call);
-        let mut args: Vec<Value> = Vec::new();
+        let mut args = Args::new();
         let (mut moved, mut decided) = (false, false);
         for _ in 0..HOPS {
             if func.blocks[target].insts.len() != 1 || func.entry() == Some(target) {
@@ -138,13 +150,7 @@ impl Scratch {
     /// Where a jump with these arguments to a block that has nothing but a terminator goes on.
     ///
     /// A block on one side of a branch is where what it passes on is computed: without it, both sides would pay.
-    fn hop(
-        &self,
-        func: &Function,
-        block: Block,
-        args: &[Value],
-        branch: bool,
-    ) -> Option<(Block, Vec<Value>)> {
+    fn hop(&self, func: &Function, block: Block, args: &[Value], branch: bool) -> Option<(Block, Args)> {
         let data = func.insts[func.terminator(block)?];
         if func.block_params(block).any(|param| self.outside.contains(param)) {
             return None;
@@ -183,20 +189,21 @@ fn computed(func: &Function, value: Value) -> bool {
 }
 
 /// Merges each block with the one it jumps to, if nothing else does.
-fn merge(func: &mut Function, graph: &mut Graph) -> bool {
-    let mut gone = vec![false; func.blocks.len()];
+fn merge(func: &mut Function, graph: &mut Graph, gone: &mut EntitySet<Block>) -> bool {
+    gone.reset(func.blocks.len());
     let (mut merged, mut changed) = (false, false);
     for &block in graph.cfg.rpo() {
-        if gone[block.index()] {
+        if gone.contains(block) {
             continue;
         }
         while let Some(next) = only_successor(func, &graph.cfg, block) {
-            (gone[next.index()], merged) = (true, true);
+            gone.insert(next);
+            merged = true;
             changed |= absorb(func, block, next);
         }
     }
     if merged {
-        func.layout.retain(|b| !gone[b.index()]);
+        func.layout.retain(|&b| !gone.contains(b));
         graph.forget();
     }
     changed
@@ -230,7 +237,8 @@ fn absorb(func: &mut Function, block: Block, next: Block) -> bool {
     let Some(jump) = func.blocks[block].insts.pop() else { return false };
     func.block_of[jump] = Block::NONE;
     let call = BlockCall::from_u32(func.insts[jump].a);
-    let pairs: Vec<(Value, Value)> = func.block_params(next).zip(func.block_call_args(call)).collect();
+    let pairs: SmallVec<[(Value, Value); 8]> =
+        func.block_params(next).zip(func.block_call_args(call)).collect();
     for &(param, arg) in &pairs {
         func.replace(param, arg);
     }
@@ -239,9 +247,11 @@ fn absorb(func: &mut Function, block: Block, next: Block) -> bool {
         func.block_of[inst] = block;
     }
     if func.blocks[block].insts.is_empty() {
-        func.blocks[block].insts = moved;
+        let empty = core::mem::replace(&mut func.blocks[block].insts, moved);
+        func.reuse_list(empty);
     } else {
-        func.blocks[block].insts.extend(moved);
+        func.blocks[block].insts.extend_from_slice(&moved);
+        func.reuse_list(moved);
     }
     !pairs.is_empty()
 }

@@ -25,6 +25,12 @@ impl Graph {
         (self.has_edges, self.has_tree) = (false, false);
     }
 
+    /// The blocks that control cannot get to have lost their edges.
+    pub fn drop_unreachable(&mut self) {
+        self.cfg.drop_unreachable();
+        self.has_tree = false;
+    }
+
     /// Computes the edges, if they are not known.
     pub fn edges(&mut self, func: &Function) {
         if !self.has_edges {

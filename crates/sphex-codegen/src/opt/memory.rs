@@ -12,7 +12,7 @@
 //!     writes it. A predecessor not yet seen that is no back edge (irreducible graphs) changes everything.
 //! I4. What traps still traps: an access goes only where the same access was made before on every path.
 
-use core::hash::BuildHasherDefault;
+use core::hash::{BuildHasherDefault, Hash, Hasher};
 use rustc_hash::FxHasher;
 use sphex_entity::{EntityRef, ScopedMap, seeded_bug};
 use sphex_ir::flow::{Cfg, Loops};
@@ -50,7 +50,7 @@ pub struct Memory {
 }
 
 /// A place in memory and how it is read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Key {
     opcode: Opcode,
     ty: Type,
@@ -60,6 +60,17 @@ struct Key {
     offset: u32,
     /// Of the region; 0 where nothing writes it.
     version: u32,
+}
+
+/// In two words: seven fields would be hashed one by one.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Key { opcode, ty, aux, region, base, offset, version } = *self;
+        let kind =
+            opcode as u32 | u32::from(ty.as_u8()) << 8 | u32::from(region) << 16 ^ u32::from(aux) << 20;
+        state.write_u64(u64::from(kind) | u64::from(base) << 32);
+        state.write_u64(u64::from(offset) | u64::from(version) << 32);
+    }
 }
 
 /// What an access comes to.
@@ -85,7 +96,7 @@ fn region_of(func: &Function, inst: Value) -> usize {
 /// The regions that an instruction writes, a bit for each.
 fn writes(func: &Function, inst: Value) -> u16 {
     let data = &func.insts[inst];
-    let effects = data.opcode.row().effects;
+    let effects = data.opcode.effects();
     match data.format() {
         Format::Store | Format::StackStore => match region_of(func, inst) {
             ANY => u16::MAX,

@@ -65,19 +65,24 @@ pub fn optimize<E>(
     check(func, "layout")
 }
 
-/// Takes the blocks that control cannot get to out of the layout.
-fn drop_unreachable(func: &mut Function, cfg: &Cfg) {
-    let Some(entry) = func.entry() else { return };
+/// Takes the blocks that control cannot get to out of the layout; says whether there were any.
+fn drop_unreachable(func: &mut Function, cfg: &Cfg) -> bool {
+    let Some(entry) = func.entry() else { return false };
     if cfg.rpo().len() == func.layout.len() {
-        return;
+        return false;
     }
-    let layout = core::mem::take(&mut func.layout);
-    let (kept, dropped): (Vec<Block>, Vec<Block>) =
-        layout.into_iter().partition(|&b| b == entry || cfg.is_reachable(b));
-    func.layout = kept;
-    for block in dropped {
-        for inst in core::mem::take(&mut func.blocks[block].insts) {
-            func.block_of[inst] = Block::NONE;
+    let mut layout = core::mem::take(&mut func.layout);
+    layout.retain(|&block| {
+        let kept = block == entry || cfg.is_reachable(block);
+        if !kept {
+            let insts = core::mem::take(&mut func.blocks[block].insts);
+            for &inst in &insts {
+                func.block_of[inst] = Block::NONE;
+            }
+            func.reuse_list(insts);
         }
-    }
+        kept
+    });
+    func.layout = layout;
+    true
 }

@@ -19,7 +19,7 @@
 use smallvec::SmallVec;
 use sphex_entity::{EntityRef, EntitySet};
 use sphex_ir::flow::{Cfg, Dominators};
-use sphex_ir::{Block, BlockCall, Format, Function, Opcode, Value};
+use sphex_ir::{Block, BlockCall, Format, Function, InstData, Opcode, Value};
 
 /// Scratch of the pass, reused from function to function.
 #[derive(Debug, Default)]
@@ -30,8 +30,12 @@ pub struct Scratch {
     node: Vec<u32>,
     values: Vec<Value>,
     edges: Vec<(Block, Block)>,
-    /// From each parameter to what is passed to it, grouped by parameter.
-    passed: Vec<(Value, Value)>,
+    /// What is passed to parameters, grouped by parameter.
+    passed: Vec<Value>,
+    /// For each block, how often it is gone to, and where what is passed to its parameters begins in `passed`.
+    entries: Vec<(u32, u32)>,
+    /// Blocks that lose parameters.
+    shrinks: EntitySet<Block>,
     /// Parameters that are not redundant (I3).
     solid: EntitySet<Value>,
     live: EntitySet<Value>,
@@ -60,48 +64,80 @@ fn for_each_param(func: &Function, mut visit: impl FnMut(Value)) {
 }
 
 impl Scratch {
-    /// Every argument with its parameter.
+    /// Every argument with its parameter: the edges of each block are counted, then their arguments noted.
     fn collect(&mut self, func: &Function) {
+        self.entries.clear();
+        self.entries.resize(func.blocks.len(), (0, 0));
+        for &block in &func.layout {
+            let Some(end) = func.terminator(block) else { continue };
+            func.visit_block_calls(end, |call| {
+                self.entries[func.block_call_target(call).index()].0 += 1;
+            });
+        }
+        let mut total = 0;
+        for &block in &func.layout {
+            let (count, start) = &mut self.entries[block.index()];
+            *start = total;
+            total += *count * func.block_params(block).len() as u32;
+            *count = 0;
+        }
         self.passed.clear();
+        self.passed.resize(total as usize, Value::NONE);
         for &block in &func.layout {
             let Some(end) = func.terminator(block) else { continue };
             let of_edge = matches!(func.insts[end].format(), Format::TryCall | Format::TryCallIndirect);
-            for call in func.block_calls(end) {
-                let target = func.block_call_target(call);
-                for (param, arg) in func.block_params(target).zip(func.block_call_args(call)) {
-                    let arg = func.resolve(arg);
-                    self.passed.push((param, if of_edge { Value::NONE } else { arg }));
-                }
+            func.visit_block_calls(end, |call| self.note(func, call, of_edge));
+        }
+    }
+
+    /// Notes what an edge passes. How many arguments a parameter has in all is known only when all edges are: until then
+    /// those of an edge stand together.
+    fn note(&mut self, func: &Function, call: BlockCall, of_edge: bool) {
+        let target = func.block_call_target(call);
+        let (count, start) = &mut self.entries[target.index()];
+        let params = func.block_params(target).len();
+        let at = *start as usize + *count as usize * params;
+        *count += 1;
+        if !of_edge {
+            for (place, arg) in self.passed[at..at + params].iter_mut().zip(func.block_call_args(call)) {
+                *place = func.resolve(arg);
             }
         }
-        self.passed.sort_unstable();
+    }
+
+    /// Where in `passed` the arguments of a parameter are; [`Value::NONE`] for what exists on an edge only (I4).
+    fn passed_to(&self, func: &Function, param: Value) -> impl Iterator<Item = usize> + use<> {
+        let InstData { a: block, b: k, .. } = func.insts[param];
+        let (count, start) = self.entries[block as usize];
+        let params = func.block_params(Block::from_u32(block)).len();
+        let end = start as usize + count as usize * params;
+        (start as usize + k as usize..end).step_by(params.max(1))
     }
 
     /// Finds parameters that are not redundant for sure (I3).
     fn find_solid(&mut self, func: &Function) {
-        self.solid.clear();
+        self.solid.reset(func.insts.len());
         let Some(entry) = func.entry() else { return };
         for param in func.block_params(entry) {
             self.solid.insert(param);
         }
         for _ in 0..ROUNDS {
             let mut changed = false;
-            for passed in self.passed.chunk_by(|a, b| a.0 == b.0) {
-                let param = passed[0].0;
-                if !self.solid.contains(param) && self.is_solid(func, param, passed) {
+            for_each_param(func, |param| {
+                if !self.solid.contains(param) && self.is_solid(func, param) {
                     self.solid.insert(param);
                     changed = true;
                 }
-            }
+            });
             if !changed {
                 break;
             }
         }
     }
 
-    fn is_solid(&self, func: &Function, param: Value, passed: &[(Value, Value)]) -> bool {
+    fn is_solid(&self, func: &Function, param: Value) -> bool {
         let mut first = param;
-        for &(_, arg) in passed {
+        for arg in self.passed_to(func, param).map(|at| self.passed[at]) {
             if arg.is_none() {
                 return true;
             }
@@ -144,14 +180,12 @@ impl Scratch {
         }
         self.edges.clear();
         let root = Block::from_u32(0);
-        for k in 0..self.passed.len() {
-            let (param, arg) = self.passed[k];
-            if self.solid.contains(param) {
-                continue;
-            }
-            let (from, to) = (self.node(arg), self.node(param));
-            if from != to {
-                self.edges.push((from, to));
+        for k in 1..params {
+            for at in self.passed_to(func, self.values[k]) {
+                let (from, to) = (self.node(self.passed[at]), Block::new(k));
+                if from != to {
+                    self.edges.push((from, to));
+                }
             }
         }
         self.edges.extend((params..self.values.len()).map(|k| (root, Block::new(k))));
@@ -175,36 +209,40 @@ impl Scratch {
 
     /// Marks what listed instructions use, and what that is computed from; parameters pass on to their arguments.
     fn mark_live(&mut self, func: &Function) {
-        self.live.clear();
-        let mut work = core::mem::take(&mut self.work);
+        self.live.reset(func.insts.len());
         for &block in &func.layout {
             for &inst in &func.blocks[block].insts {
                 if !func.floats(inst) {
-                    work.extend(func.operands(inst));
+                    func.visit_operands(inst, |v| self.mark(func, v));
                     if matches!(func.insts[inst].format(), Format::TryCall | Format::TryCallIndirect) {
-                        func.visit_uses(inst, |v| work.push(v));
+                        func.visit_uses(inst, |v| self.mark(func, v));
                     }
                 }
             }
         }
-        while let Some(value) = work.pop() {
-            let value = func.resolve(value);
-            if !self.live.insert(value) {
-                continue;
-            }
+        while let Some(value) = self.work.pop() {
             if func.insts[value].opcode == Opcode::BlockParam {
-                let from = self.passed.partition_point(|p| p.0 < value);
-                let mine = self.passed[from..].iter().take_while(|p| p.0 == value);
-                work.extend(mine.filter(|p| !p.1.is_none()).map(|p| p.1));
+                for at in self.passed_to(func, value) {
+                    // A redundant parameter among them has become an alias since.
+                    if let Some(arg) = self.passed[at].expand() {
+                        self.mark(func, arg);
+                    }
+                }
             } else if let Some((inst, _)) = func.definition(value) {
-                // Listed instructions with effects were seen already; their operands are marked at once again.
+                // Listed instructions with effects were seen already; their operands are marked at once.
                 if func.floats(inst) {
                     self.live.insert(inst);
-                    work.extend(func.operands(inst));
+                    func.visit_operands(inst, |v| self.mark(func, v));
                 }
             }
         }
-        self.work = work;
+    }
+
+    fn mark(&mut self, func: &Function, value: Value) {
+        let value = func.resolve(value);
+        if self.live.insert(value) {
+            self.work.push(value);
+        }
     }
 
     fn keeps(&self, func: &Function, param: Value) -> bool {
@@ -214,10 +252,13 @@ impl Scratch {
     /// Takes parameters and arguments out.
     fn remove(&mut self, func: &mut Function) {
         let Some(entry) = func.entry() else { return };
-        let mut shrinks = vec![false; func.blocks.len()];
+        self.shrinks.reset(func.blocks.len());
+        let mut some = false;
         for &block in &func.layout {
-            shrinks[block.index()] =
-                block != entry && func.block_params(block).any(|param| !self.keeps(func, param));
+            if block != entry && func.block_params(block).any(|param| !self.keeps(func, param)) {
+                self.shrinks.insert(block);
+                some = true;
+            }
         }
         for at in 0..func.layout.len() {
             let block = func.layout[at];
@@ -225,10 +266,10 @@ impl Scratch {
             let mut insts = core::mem::take(&mut func.blocks[block].insts);
             insts.retain(|&inst| !func.floats(inst) || self.live.contains(inst));
             func.blocks[block].insts = insts;
-            let Some(end) = func.terminator(block) else { continue };
+            let Some(end) = func.terminator(block).filter(|_| some) else { continue };
             for (k, call) in func.block_calls(end).into_iter().enumerate() {
                 let target = func.block_call_target(call);
-                if shrinks[target.index()] {
+                if self.shrinks.contains(target) {
                     let made = self.shorter(func, target, call);
                     func.set_block_call(end, k, made);
                 }
@@ -236,7 +277,7 @@ impl Scratch {
         }
         for at in 1..func.layout.len() {
             let block = func.layout[at];
-            if shrinks[block.index()] {
+            if self.shrinks.contains(block) {
                 let kept: SmallVec<[Value; 8]> =
                     func.block_params(block).filter(|p| self.keeps(func, *p)).collect();
                 for (k, &param) in kept.iter().enumerate() {

@@ -69,6 +69,10 @@ pub struct Scratch {
     depth: Vec<u32>,
     hoisted_out_of: Vec<[u16; 2]>,
     open: Vec<OpenBlock>,
+    /// Closed blocks, whose memory the next ones take over.
+    closed: Vec<OpenBlock>,
+    /// Blocks to walk, and whether what they dominate has been.
+    stack: Vec<(Block, bool)>,
     local: Vec<Value>,
     /// The list of the block being built, and the operands of an instruction of it.
     out: Vec<Value>,
@@ -142,7 +146,8 @@ impl Scratch {
     fn place(&mut self, func: &mut Function, entry: Block) {
         self.prepare(func);
         // The tree is walked with a stack of its own: blocks nest deep.
-        let mut stack = vec![(entry, false)];
+        let mut stack = core::mem::take(&mut self.stack);
+        stack.push((entry, false));
         while let Some((block, done)) = stack.pop() {
             if done {
                 self.close(func);
@@ -152,6 +157,7 @@ impl Scratch {
             self.enter(func, block);
             stack.extend(self.graph.dominators.children(block).iter().rev().map(|&child| (child, false)));
         }
+        self.stack = stack;
     }
 
     fn prepare(&mut self, func: &Function) {
@@ -186,7 +192,9 @@ impl Scratch {
 
     /// Opens a block and gives places to all that its instructions use.
     fn enter(&mut self, func: &mut Function, block: Block) {
-        self.open.push(OpenBlock { block, computed: Vec::new(), hoisted: Vec::new() });
+        let empty = || OpenBlock { block, computed: Vec::new(), hoisted: Vec::new() };
+        let open = self.closed.pop().unwrap_or_else(empty);
+        self.open.push(OpenBlock { block, ..open });
         let mut listed = core::mem::take(&mut func.blocks[block].insts);
         let mut out = core::mem::take(&mut self.out);
         out.clear();
@@ -220,8 +228,8 @@ impl Scratch {
     }
 
     fn close(&mut self, func: &mut Function) {
-        let Some(open) = self.open.pop() else { return };
-        for (node, before, epoch) in open.computed.into_iter().rev() {
+        let Some(mut open) = self.open.pop() else { return };
+        for (node, before, epoch) in open.computed.drain(..).rev() {
             // It may have been given a shallower place since.
             if self.memo[node.index()].expand().is_none_or(|at| func.block_of[at] == open.block) {
                 let depth = before.expand().map(|at| self.depth_of(func, at));
@@ -231,9 +239,16 @@ impl Scratch {
                 self.memo_epoch[node.index()] = epoch;
             }
         }
-        let insts = &mut func.blocks[open.block].insts;
-        let end = insts.len().saturating_sub(1);
-        insts.splice(end..end, open.hoisted);
+        if let Some((&end, hoisted)) = func.blocks[open.block].insts.last().zip(Some(&open.hoisted))
+            && !hoisted.is_empty()
+        {
+            let insts = &mut func.blocks[open.block].insts;
+            insts.pop();
+            insts.extend_from_slice(hoisted);
+            insts.push(end);
+        }
+        open.hoisted.clear();
+        self.closed.push(open);
     }
 
     /// Where `value` is computed at the current point, if it is.
@@ -281,16 +296,18 @@ impl Scratch {
         while let Some(&(top, level)) = pending.last() {
             let before = pending.len();
             if !self.is_computed(func, top, level) {
-                for operand in func.operands(top) {
+                func.visit_operands(top, |operand| {
                     let operand = func.resolve(operand);
-                    let Some((inst, _)) = func.definition(operand) else { continue };
+                    let Some((inst, _)) = func.definition(operand) else { return };
                     let operand = self.node(inst);
+                    if self.state[operand.index()] == State::Listed {
+                        return;
+                    }
                     let level = if is_constant(func, operand) { here } else { level };
-                    if self.state[operand.index()] != State::Listed && !self.is_computed(func, operand, level)
-                    {
+                    if !self.is_computed(func, operand, level) {
                         pending.push((operand, self.level(func, operand, level)));
                     }
-                }
+                });
             }
             if pending.len() == before {
                 pending.pop();
@@ -340,8 +357,13 @@ impl Scratch {
 
     /// Gives a node whose operands are all available in the open block of this depth a place there or above (I2, I3).
     fn give_place(&mut self, func: &mut Function, node: Value, level: usize, out: &mut Vec<Value>) {
-        let mut operands: smallvec::SmallVec<[Value; 4]> =
-            func.operands(node).into_iter().map(|v| self.available(func, v).unwrap_or(v)).collect();
+        let mut operands = smallvec::SmallVec::<[Value; 4]>::new();
+        let mut replaced = false;
+        func.visit_operands(node, |v| {
+            let at = self.available(func, v).unwrap_or(v);
+            replaced |= at != v;
+            operands.push(at);
+        });
         let used = if self.is_field(node) { State::UsedField } else { State::Used };
         let at = if self.state[node.index()] == used {
             self.copy(func, node)
@@ -359,11 +381,14 @@ impl Scratch {
             for operand in &mut operands {
                 if is_local(func.insts[*operand].opcode) {
                     *operand = self.hoist_local(func, *operand, target);
+                    replaced = true;
                 }
             }
         }
-        let mut next = operands.iter();
-        func.map_uses(at, |v| next.next().copied().unwrap_or(v));
+        if replaced {
+            let mut next = operands.iter();
+            func.map_uses(at, |v| next.next().copied().unwrap_or(v));
+        }
         let before = (node, self.memo[node.index()], self.memo_epoch[node.index()]);
         self.memo[node.index()] = at;
         self.memo_epoch[node.index()] = self.epoch;
@@ -407,9 +432,13 @@ impl Scratch {
     fn held_at(&self, func: &Function, value: Value) -> usize {
         match is_local(func.insts[value].opcode) {
             true => {
-                let operands = func.operands(value);
-                let placed = operands.iter().filter(|v| !is_constant(func, **v));
-                placed.map(|&v| self.depth_of(func, v)).max().unwrap_or(0)
+                let mut deepest = 0;
+                func.visit_operands(value, |v| {
+                    if !is_constant(func, v) {
+                        deepest = deepest.max(self.depth_of(func, v));
+                    }
+                });
+                deepest
             }
             false => self.depth_of(func, value),
         }

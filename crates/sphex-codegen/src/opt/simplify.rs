@@ -27,6 +27,8 @@ pub struct Scratch {
     folder: Folder,
     memo: Vec<Value>,
     pending: Vec<Value>,
+    /// Blocks to walk, and whether what they dominate has been.
+    stack: Vec<(Block, bool)>,
     facts: Facts,
     memory: Memory,
 }
@@ -52,7 +54,8 @@ pub fn simplify(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -
     s.facts.clear();
     s.memory.prepare(func, &graph.cfg, &graph.loops);
     let mut changed = false;
-    let mut stack = vec![(entry, false)];
+    let mut stack = core::mem::take(&mut s.stack);
+    stack.push((entry, false));
     while let Some((block, done)) = stack.pop() {
         if done {
             s.facts.close();
@@ -67,6 +70,7 @@ pub fn simplify(func: &mut Function, scratch: &mut Scratch, graph: &mut Graph) -
         s.memory.leave(block);
         stack.extend(graph.dominators.children(block).iter().rev().map(|&child| (child, false)));
     }
+    s.stack = stack;
     if changed || s.edges_changed {
         graph.forget();
     }
@@ -125,11 +129,20 @@ impl Scratch {
     }
 
     fn fold_uses(&mut self, func: &mut Function, inst: Value) {
+        self.replace_uses(func, inst, Self::fold_value);
+    }
+
+    fn replace_uses(
+        &mut self,
+        func: &mut Function,
+        inst: Value,
+        by: impl Fn(&mut Self, &mut Function, Value) -> Value,
+    ) {
         let mut uses: SmallVec<[Value; 8]> = SmallVec::new();
         func.visit_uses(inst, |v| uses.push(v));
         let mut changed = false;
         for value in &mut uses {
-            let folded = self.fold_value(func, *value);
+            let folded = by(self, func, *value);
             changed |= folded != *value;
             *value = folded;
         }
@@ -164,14 +177,15 @@ impl Scratch {
         while let Some(&top) = pending.last() {
             let before = pending.len();
             if self.memo[top.index()].is_none() {
-                let operands = func.operands(top);
-                pending.extend(operands.iter().filter_map(|v| self.unfolded(func, *v)));
+                func.visit_operands(top, |v| {
+                    if let Some(node) = self.unfolded(func, v) {
+                        pending.push(node);
+                    }
+                });
                 if pending.len() > before {
                     continue;
                 }
-                let folded: SmallVec<[Value; 4]> = operands.iter().map(|v| self.folded(func, *v)).collect();
-                let mut next = folded.iter();
-                func.map_uses(top, |v| next.next().copied().unwrap_or(v));
+                self.replace_uses(func, top, |this, func, v| this.folded(func, v));
                 fold_address(func, top);
                 self.memo[top.index()] = self.folder.refold(func, top);
             }
@@ -195,7 +209,7 @@ impl Scratch {
                     return Fate::Drop;
                 }
             }
-            _ if data.opcode.row().effects == sphex_ir::Effects::TRAP
+            _ if data.opcode.effects() == sphex_ir::Effects::TRAP
                 && !data.opcode.row().results.is_empty() =>
             {
                 let loc = func.srclocs[inst];

@@ -11,6 +11,7 @@
 
 use core::cell::Cell;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use sphex_entity::{EntityRef, EntitySet, SecondaryMap};
 use sphex_ir::{Block, BlockCall, Effects, Function, Opcode, Region, Value};
 
@@ -27,6 +28,13 @@ pub struct Facts {
     limit: SecondaryMap<Value, u32>,
     steps: Cell<u64>,
     nearest: Nearest,
+    /// Whether a block goes back to the entry.
+    pub reenters: bool,
+    seen: EntitySet<Block>,
+    /// The last call of each block, and the block that makes it.
+    last: SecondaryMap<Block, (Block, u32)>,
+    /// Blocks being walked, what each goes on to, and how many of these have been walked.
+    stack: Vec<(Block, SmallVec<[Block; 2]>, usize)>,
 }
 
 impl Default for Facts {
@@ -40,6 +48,10 @@ impl Default for Facts {
             limit: SecondaryMap::new(),
             steps: Cell::new(0),
             nearest: Nearest::default(),
+            reenters: false,
+            seen: EntitySet::new(),
+            last: SecondaryMap::with_default((Block::NONE, 0)),
+            stack: Vec::new(),
         }
     }
 }
@@ -48,11 +60,15 @@ impl Facts {
     /// Gathers the facts of `func`; the memory of those before is used again.
     pub fn gather(&mut self, func: &Function) {
         self.postorder.clear();
-        self.incoming.clear();
-        self.alias.clear();
-        self.uses.clear();
-        self.position.clear();
-        self.limit.clear();
+        self.reenters = false;
+        let (blocks, values) = (func.blocks.len(), func.insts.len());
+        self.incoming.reset(blocks);
+        self.last.reset(blocks);
+        self.seen.reset(blocks);
+        self.alias.reset(values);
+        self.uses.reset(values);
+        self.position.reset(values);
+        self.limit.reset(values);
         self.steps.set(0);
         self.order(func);
         self.name_parameters(func);
@@ -64,6 +80,7 @@ impl Facts {
     }
 
     /// Counts work: instructions, uses, edges, and every question about a value.
+    #[inline]
     pub fn step(&self) {
         self.steps.set(self.steps.get() + 1);
     }
@@ -79,6 +96,7 @@ impl Facts {
     }
 
     /// The value that `value` is a name of.
+    #[inline]
     pub fn resolve(&self, func: &Function, value: Value) -> Value {
         self.step();
         let value = func.resolve(value);
@@ -108,9 +126,9 @@ impl Facts {
     /// Depth-first postorder on an explicit stack, and the number of incoming edges.
     fn order(&mut self, func: &Function) {
         let Some(entry) = func.entry() else { return };
-        let mut seen = EntitySet::new();
-        let mut stack = vec![(entry, func.successors(entry), 0)];
-        seen.insert(entry);
+        let mut stack = core::mem::take(&mut self.stack);
+        stack.push((entry, func.successors(entry), 0));
+        self.seen.insert(entry);
         while let Some((block, successors, next)) = stack.last_mut() {
             // Later successors first, so that in reverse postorder the first successor follows its block.
             let at = successors.len().wrapping_sub(*next + 1);
@@ -121,24 +139,26 @@ impl Facts {
             };
             *next += 1;
             self.steps.set(self.steps.get() + 1);
-            if seen.insert(successor) {
+            self.reenters |= successor == entry;
+            if self.seen.insert(successor) {
                 stack.push((successor, func.successors(successor), 0));
             }
         }
+        self.stack = stack;
         self.incoming[entry] = 2; // the caller is an edge that is no block's
-        let mut last = SecondaryMap::<Block, (Block, u32)>::with_default((Block::NONE, 0));
-        for &block in &self.postorder {
+        let Self { postorder, incoming, last, steps, .. } = self;
+        for &block in postorder.iter() {
             let Some(terminator) = func.terminator(block) else { continue };
-            for call in func.block_calls(terminator) {
-                self.steps.set(self.steps.get() + 1);
+            func.visit_block_calls(terminator, |call| {
+                steps.set(steps.get() + 1);
                 let target = func.block_call_target(call);
-                let same =
-                    last[target].0 == block && same_call(func, BlockCall::from_u32(last[target].1), call);
+                let (from, other) = last[target];
+                let same = from == block && same_call(func, BlockCall::from_u32(other), call);
                 last[target] = (block, call.as_u32());
                 if !same {
-                    self.incoming[target] = self.incoming[target].saturating_add(1).min(2);
+                    incoming[target] = incoming[target].saturating_add(1).min(2);
                 }
-            }
+            });
         }
     }
 
@@ -167,7 +187,7 @@ impl Facts {
             let position = k as u32 + 1;
             self.position[inst] = position;
             let data = &func.insts[inst];
-            if data.opcode.row().effects.has(Effects::LOAD) {
+            if data.opcode.effects().has(Effects::LOAD) {
                 self.limit[inst] = nearest.limit(func, inst);
             }
             nearest.pass(func, inst, position);
@@ -180,25 +200,24 @@ impl Facts {
     fn count_uses(&mut self, func: &Function, inst: Value) {
         let mut count = |value: Value| {
             self.steps.set(self.steps.get() + 1);
-            let value = self.alias[func.resolve(value)].expand().unwrap_or(func.resolve(value));
+            let value = func.resolve(value);
+            let value = self.alias[value].expand().unwrap_or(value);
             self.uses[value] = self.uses[value].saturating_add(1).min(2);
         };
-        for value in func.operands(inst) {
-            count(value);
-        }
-        if func.insts[inst].opcode.row().effects.has(Effects::BRANCH) {
-            for call in func.block_calls(inst) {
+        func.visit_operands(inst, &mut count);
+        if func.insts[inst].opcode.effects().has(Effects::BRANCH) {
+            func.visit_block_calls(inst, |call| {
                 if self.incoming[func.block_call_target(call)] != 1 {
                     func.block_call_args(call).for_each(&mut count);
                 }
-            }
+            });
         }
     }
 }
 
 /// Whether an instruction is emitted even if nobody uses its results.
 pub fn must_stay(func: &Function, inst: Value) -> bool {
-    let effects = func.insts[inst].opcode.row().effects;
+    let effects = func.insts[inst].opcode.effects();
     let plain_load = effects.has(Effects::LOAD)
         && !effects.has(Effects::OTHER)
         && !effects.has(Effects::STORE)
@@ -286,7 +305,7 @@ impl Nearest {
     /// The scan goes above `inst`.
     fn pass(&mut self, func: &Function, inst: Value, position: u32) {
         let data = &func.insts[inst];
-        let effects = data.opcode.row().effects;
+        let effects = data.opcode.effects();
         if effects.is_pure() || effects.has(Effects::TERMINATOR) {
             return;
         }

@@ -4,6 +4,7 @@
 //! It only says yes or no. After a no, the translator is asked, which finds the error (or none: a proposal without a row
 //! here that is translated all the same costs time, no more).
 
+use super::merge_budget;
 use super::prescan::{Prescan, Scan};
 use crate::module::{self, Body};
 use wasmparser::{
@@ -15,7 +16,7 @@ use wasmparser::{
 #[derive(Default)]
 pub(crate) struct Scratch(FuncValidatorAllocations);
 
-/// Is it so? And what the prescan says, whose budget is 0 as when it looks ahead.
+/// Is it so? And what the prescan says.
 pub(crate) fn look(body: &Body<'_>, features: WasmFeatures, scratch: &mut Scratch) -> (bool, Prescan) {
     let validate = FuncToValidate {
         resources: body.validate.resources.clone(),
@@ -24,7 +25,8 @@ pub(crate) fn look(body: &Body<'_>, features: WasmFeatures, scratch: &mut Scratc
         features: body.validate.features,
     };
     let validator = validate.into_validator(std::mem::take(&mut scratch.0));
-    let mut check = Check { validator, scan: Scan::new(0), offset: 0, known: true };
+    let budget = merge_budget(body.bytes.as_bytes().len());
+    let mut check = Check { validator, scan: Scan::new(budget), offset: 0, known: true };
     let valid = check.run(body, features).is_ok();
     scratch.0 = check.validator.into_allocations();
     (valid && check.known, check.scan.found)

@@ -12,6 +12,7 @@
 
 use super::locals::Mark;
 use super::{OpError, Output, Translator, Types, Values};
+use smallvec::SmallVec;
 use sphex_artifact::Trap;
 use sphex_artifact::vmctx;
 use sphex_ir::{Block, BlockCall, IntCC, Opcode, Value, types};
@@ -43,6 +44,9 @@ struct Edge {
     accesses: u32,
 }
 
+/// Locals and their values on edges.
+type Snapshots = Vec<(u32, Value)>;
+
 /// A construct that is open.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -54,7 +58,7 @@ pub(super) struct Frame {
     params: usize,
     join: Option<Block>,
     edges: Vec<Edge>,
-    snapshots: Vec<(u32, Value)>,
+    snapshots: Snapshots,
     /// The mark of the frame around it.
     outer: Mark,
     /// Its own.
@@ -78,6 +82,8 @@ pub(super) struct Merge {
     differs: Vec<bool>,
     touched: Vec<u32>,
     stamp: u32,
+    /// Memory of frames that have been merged.
+    spare: Vec<(Vec<Edge>, Snapshots)>,
 }
 
 impl Merge {
@@ -306,7 +312,7 @@ impl Translator<'_, '_, '_> {
         frame.kind = Kind::Else;
         self.accesses.forget_since(frame.accesses);
         self.stack.truncate(frame.base);
-        self.stack.append(&mut frame.else_params.to_vec());
+        self.stack.extend_from_slice(&frame.else_params);
         self.reachable = true;
         self.switch_to(other);
         Ok(())
@@ -362,6 +368,11 @@ impl Translator<'_, '_, '_> {
 
     fn add_edge(&mut self, depth: usize, inst: Value, k: u32, call: BlockCall) -> Output {
         let frame = &mut self.frames[depth];
+        if frame.edges.is_empty()
+            && let Some(spare) = self.merge.spare.pop()
+        {
+            (frame.edges, frame.snapshots) = spare;
+        }
         let start = frame.snapshots.len() as u32;
         if self.slots.is_none() {
             self.locals.snapshot(frame.mark, &mut frame.snapshots);
@@ -383,7 +394,7 @@ impl Translator<'_, '_, '_> {
     /// Goes on at the join: locals that differ between edges become its parameters.
     fn merge(&mut self, depth: usize) -> Output {
         let dispatched = self.dispatched_locals(depth);
-        let Some(frame) = self.frames.pop() else { return Ok(()) };
+        let Some(mut frame) = self.frames.pop() else { return Ok(()) };
         debug_assert_eq!(depth, self.frames.len());
         let Some(join) = frame.join else { return Ok(()) };
         self.stack.truncate(frame.base);
@@ -408,7 +419,7 @@ impl Translator<'_, '_, '_> {
             }
         }
         self.merge.stamp += edges;
-        let mut params: Vec<u32> = Vec::new();
+        let mut params: SmallVec<[u32; 16]> = SmallVec::new();
         let touched = std::mem::take(&mut self.merge.touched);
         for &local in &touched {
             let at = local as usize;
@@ -430,6 +441,9 @@ impl Translator<'_, '_, '_> {
             let param = self.b.func.add_block_param(join, self.locals.ty(local));
             self.locals.set(local, param);
         }
+        frame.edges.clear();
+        frame.snapshots.clear();
+        self.merge.spare.push((frame.edges, frame.snapshots));
         match dispatched {
             Some(_) => self.dispatched_join(depth, join, params),
             None => Ok(()),

@@ -42,9 +42,8 @@ impl Translator<'_, '_, '_> {
     pub(super) fn try_inline(&mut self, function: u32) -> Result<bool, super::OpError> {
         let info = self.info;
         let Some(position) = function.checked_sub(info.module.imported.functions) else { return Ok(false) };
-        let Some(scan) = info.inlinable.get(position as usize).and_then(Option::as_ref) else {
-            return Ok(false);
-        };
+        let inlinable = info.inlinable.get(position as usize) == Some(&true);
+        let Some(scan) = info.scans.get(position as usize).filter(|_| inlinable) else { return Ok(false) };
         let body = &info.bodies[position as usize];
         let bytes = body.bytes.as_bytes().len();
         if self.slots.is_some() || self.node != 0 || bytes > self.inline_bytes {

@@ -49,6 +49,24 @@ impl Cfg {
         self.compute_order(count, Some(entry));
     }
 
+    /// Forgets the edges from blocks that control cannot get to, which the function has lost.
+    pub fn drop_unreachable(&mut self) {
+        let count = self.rpo_number.len();
+        let (mut kept, mut start) = (0, 0);
+        for node in 0..count {
+            let end = self.succ_start[node + 1] as usize;
+            self.succ_start[node] = kept as u32;
+            if self.rpo_number[node] != UNREACHABLE {
+                self.succs.copy_within(start..end, kept);
+                kept += end - start;
+            }
+            start = end;
+        }
+        self.succs.truncate(kept);
+        self.succ_start.truncate(count);
+        self.compute_preds(count);
+    }
+
     fn compute_edges(&mut self, func: &Function) {
         let count = func.blocks.len();
         self.in_layout.clear();
@@ -189,6 +207,10 @@ pub(super) mod tests {
         let func = graph(&[vec![1, 2, 2], vec![3], vec![3, 0], vec![], vec![3]]);
         let cfg = Cfg::new(&func);
         let block = Block::from_u32;
+        let mut reached = cfg.clone();
+        reached.drop_unreachable();
+        assert_eq!(reached.preds(block(3)), [block(1), block(2)]);
+        assert_eq!((reached.succs(block(2)), reached.succs(block(4))), (&[block(3), block(0)][..], &[][..]));
         assert_eq!(cfg.succs(block(0)), [block(1), block(2), block(2)]);
         assert_eq!(cfg.preds(block(2)), [block(0), block(0)]);
         assert_eq!(cfg.preds(block(3)), [block(1), block(2), block(4)]);

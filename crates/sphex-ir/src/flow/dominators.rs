@@ -1,7 +1,9 @@
-//! Dominators, by Lengauer and Tarjan's method with path compression: O(edges * log blocks) on every graph.
+//! Dominators: by one round of the iterative method where that is enough, else by Lengauer and Tarjan's with path
+//! compression: O(edges * log blocks) on every graph.
 //!
-//! The iterative data-flow method is simpler and usually faster, but takes quadratic time on graphs that a hostile module
-//! can have. Both walks here keep their own stacks.
+//! The iterative method (Cooper, Harvey and Kennedy) gets its answer in the first round if every edge back goes to a block
+//! that dominates where it comes from, which is so where programs are structured. It takes quadratic time on graphs that a
+//! hostile module can have, so it has a budget. All walks here keep their own stacks.
 
 use super::Cfg;
 use crate::function::{Block, Function, Value};
@@ -23,7 +25,6 @@ pub struct Dominators {
     walk: DepthFirst,
     forest: Forest,
     fill: Vec<u32>,
-    stack: Vec<(Block, u32)>,
 }
 
 impl Dominators {
@@ -47,6 +48,13 @@ impl Dominators {
             self.finish(count, None);
             return;
         };
+        if self.one_round(cfg) {
+            self.finish(count, Some((entry, cfg)));
+            if self.backs_are_dominated(cfg) {
+                return;
+            }
+        }
+        self.idom.fill(Block::NONE);
         self.walk.run(count, entry, cfg);
         let Self { walk, forest, idom, .. } = self;
         forest.find(walk, cfg);
@@ -54,6 +62,46 @@ impl Dominators {
             idom[walk.blocks[number].index()] = walk.blocks[above as usize];
         }
         self.finish(count, Some((entry, cfg)));
+    }
+
+    /// The first round of the iterative method, which leaves edges back out of account. Says `false` if it takes too long.
+    fn one_round(&mut self, cfg: &Cfg) -> bool {
+        let rpo = cfg.rpo();
+        let mut budget = 64 + 16 * rpo.len();
+        // By numbers in reverse postorder: above[n] < n.
+        let above = &mut self.fill;
+        above.clear();
+        above.push(0);
+        for (number, &block) in rpo.iter().enumerate().skip(1) {
+            let mut common = NONE;
+            for &pred in cfg.preds(block) {
+                let Some(mut pred) = cfg.rpo_number(pred).filter(|&pred| (pred as usize) < number) else {
+                    continue;
+                };
+                if common == NONE {
+                    common = pred;
+                }
+                while common != pred {
+                    let deeper = if common > pred { &mut common } else { &mut pred };
+                    *deeper = above[*deeper as usize];
+                    if budget == 0 {
+                        return false;
+                    }
+                    budget -= 1;
+                }
+            }
+            above.push(common);
+            self.idom[block.index()] = rpo[common as usize];
+        }
+        true
+    }
+
+    /// Whether all edges back go to blocks that dominate where they come from; then one round was enough.
+    fn backs_are_dominated(&self, cfg: &Cfg) -> bool {
+        cfg.rpo().iter().enumerate().all(|(number, &block)| {
+            let back = |pred: &&Block| cfg.rpo_number(**pred).is_some_and(|pred| pred as usize >= number);
+            cfg.preds(block).iter().filter(back).all(|&pred| self.dominates(block, pred))
+        })
     }
 
     /// Child lists (children in reverse postorder) and the tree walk's times.
@@ -76,31 +124,33 @@ impl Dominators {
         let Some((entry, cfg)) = root else { return };
         self.fill.clone_from(&self.children_start);
         for &block in cfg.rpo() {
+            self.leave[block.index()] = 1;
             if let Some(idom) = self.idom[block.index()].expand() {
                 self.children[self.fill[idom.index()] as usize] = block;
                 self.fill[idom.index()] += 1;
             }
         }
-        let mut stack = core::mem::take(&mut self.stack);
-        stack.push((entry, 0));
-        while let Some((block, next)) = stack.last_mut() {
-            let block = *block;
-            if *next == 0 {
-                self.enter[block.index()] = self.preorder.len() as u32;
-                self.preorder.push(block);
-            }
-            match self.children(block).get(*next as usize) {
-                Some(&child) => {
-                    *next += 1;
-                    stack.push((child, 0));
-                }
-                None => {
-                    self.leave[block.index()] = self.preorder.len() as u32;
-                    stack.pop();
-                }
+        // Sizes of subtrees, then places: a block comes behind its parent and the subtrees of its earlier siblings.
+        for &block in cfg.rpo().iter().rev() {
+            if let Some(idom) = self.idom[block.index()].expand() {
+                self.leave[idom.index()] += self.leave[block.index()];
             }
         }
-        self.stack = stack;
+        self.preorder.resize(cfg.rpo().len(), entry);
+        self.enter[entry.index()] = 0;
+        self.fill[entry.index()] = 1;
+        for &block in cfg.rpo() {
+            let size = self.leave[block.index()];
+            if let Some(idom) = self.idom[block.index()].expand() {
+                let at = self.fill[idom.index()];
+                self.fill[idom.index()] += size;
+                self.enter[block.index()] = at;
+                self.fill[block.index()] = at + 1;
+            }
+            let at = self.enter[block.index()];
+            self.leave[block.index()] = at + size;
+            self.preorder[at as usize] = block;
+        }
     }
 
     /// The block that immediately dominates `block`; `None` for the entry and for unreachable blocks.

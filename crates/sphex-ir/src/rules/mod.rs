@@ -61,27 +61,38 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     [integer::RULES, compare::RULES, convert::RULES, divide::RULES].into_iter().flatten().copied().collect()
 });
 
-/// A rule of an opcode: its number in [`RULES`], and the opcodes that its first two operands must have, if it says so.
-/// Most rules are found not to apply by these alone.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    number: u16,
-    first: Option<Opcode>,
-    second: Option<Opcode>,
+/// The rules of one opcode, as sets of bits: bit `k` of each is for the `k`th of `rules`.
+#[derive(Debug)]
+struct Index {
+    /// Numbers in [`RULES`].
+    rules: Vec<u16>,
+    /// Which rules the first operand's opcode admits, and which the second's. Most rules are found not to apply by these.
+    admits: [Box<[u32; 256]>; 2],
+    /// Which rules do not want the first two operands to be the same value.
+    differ: u32,
 }
 
-/// The rules by the root's opcode.
-static BY_OPCODE: LazyLock<Vec<Vec<Candidate>>> = LazyLock::new(|| {
-    let mut index = vec![Vec::new(); 256];
+/// The rules by the root's opcode. No opcode has more than 32.
+static BY_OPCODE: LazyLock<Vec<Option<Index>>> = LazyLock::new(|| {
+    let mut index: Vec<Option<Index>> = (0..256).map(|_| None).collect();
     for (number, rule) in RULES.iter().enumerate() {
-        if let Pat::Op(opcode, operands) = rule.pattern {
-            let wanted = |k: usize| match operands.get(k)? {
-                Pat::Var(_) => None,
-                Pat::Const(_) | Pat::Int(_) => Some(Opcode::Iconst),
-                Pat::Op(opcode, _) => Some(*opcode),
-            };
-            let (first, second) = (wanted(0), wanted(1));
-            index[opcode as usize].push(Candidate { number: number as u16, first, second });
+        let Pat::Op(opcode, operands) = rule.pattern else { continue };
+        let of_opcode = index[opcode as usize].get_or_insert_with(|| Index {
+            rules: Vec::new(),
+            admits: [Box::new([0; 256]), Box::new([0; 256])],
+            differ: 0,
+        });
+        let bit = 1 << of_opcode.rules.len();
+        of_opcode.rules.push(number as u16);
+        for (k, admits) in of_opcode.admits.iter_mut().enumerate() {
+            match operands.get(k) {
+                None | Some(Pat::Var(_)) => admits.iter_mut().for_each(|set| *set |= bit),
+                Some(Pat::Const(_) | Pat::Int(_)) => admits[Opcode::Iconst as usize] |= bit,
+                Some(Pat::Op(opcode, _)) => admits[*opcode as usize] |= bit,
+            }
+        }
+        if !matches!(operands, [Pat::Var(x), Pat::Var(y), ..] if x == y) {
+            of_opcode.differ |= bit;
         }
     }
     index
@@ -89,24 +100,33 @@ static BY_OPCODE: LazyLock<Vec<Vec<Candidate>>> = LazyLock::new(|| {
 
 /// The first rule's result that applies.
 pub(crate) fn apply(folder: &mut Folder, func: &mut Function, data: &InstData, loc: SrcLoc) -> Option<Value> {
-    let candidates = &BY_OPCODE[data.opcode as usize];
-    if candidates.is_empty() {
-        return None;
-    }
-    let rules = &*RULES;
-    let orders = if data.opcode.row().effects.has(Effects::COMMUTES) { 2 } else { 1 };
-    for &Candidate { number, first, second } in candidates {
-        let rule = &rules[number as usize];
+    let index = BY_OPCODE[data.opcode as usize].as_ref()?;
+    let shape = data.opcode.shape();
+    let operand = |word: u32| func.resolve(Value::from_u32(word));
+    let (a, b) = match shape.words {
+        (0, 0) => return None,
+        (0, 1) => (operand(data.a), operand(data.a)),
+        _ => (operand(data.a), operand(data.b)),
+    };
+    let [first, second] = &index.admits;
+    let [of_a, of_b] = [a, b].map(|value| func.insts[value].opcode as usize);
+    let wanted = if a == b { u32::MAX } else { index.differ };
+    let direct = first[of_a] & second[of_b] & wanted;
+    let swapped = match shape.effects.has(Effects::COMMUTES) {
+        true => first[of_b] & second[of_a] & wanted,
+        false => 0,
+    };
+    let mut left = direct | swapped;
+    while left != 0 {
+        let k = left.trailing_zeros();
+        left &= left - 1;
+        let number = index.rules[k as usize] as usize;
+        let rule = &RULES[number];
         let Pat::Op(_, operands) = rule.pattern else { continue };
-        for order in 0..orders {
-            // Asked anew each time: a rewrite that declines may have made instructions.
-            let (a, b) = if order == 1 { (data.b, data.a) } else { (data.a, data.b) };
-            if !may_be(func, a, first) || !may_be(func, b, second) {
-                continue;
-            }
-            let Some(found) = matches(func, data, operands, order == 1) else { continue };
+        for order in [direct, swapped].into_iter().enumerate().filter(|(_, set)| set >> k & 1 != 0) {
+            let Some(found) = matches(func, data, operands, order.0 == 1) else { continue };
             if let Some(value) = (rule.rewrite)(&mut Rewrite::new(folder, func, loc), &found) {
-                if let Some(count) = folder.firings.get_mut(number as usize) {
+                if let Some(count) = folder.firings.get_mut(number) {
                     *count += 1;
                 }
                 return Some(value);
@@ -114,12 +134,6 @@ pub(crate) fn apply(folder: &mut Folder, func: &mut Function, data: &InstData, l
         }
     }
     None
-}
-
-/// May this operand be what a template wants there?
-#[inline(always)]
-fn may_be(func: &Function, operand: u32, wanted: Option<Opcode>) -> bool {
-    wanted.is_none_or(|wanted| func.insts[func.resolve(Value::from_u32(operand))].opcode == wanted)
 }
 
 /// Matches the operands of `data` against templates, the first two swapped on request.

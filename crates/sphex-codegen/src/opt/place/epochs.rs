@@ -19,7 +19,7 @@ pub(super) struct Epochs {
 
 /// Whether an instruction may take every register.
 pub(super) fn is_call(func: &Function, inst: Value) -> bool {
-    func.insts[inst].opcode.row().effects.has(Effects::CALL)
+    func.insts[inst].opcode.effects().has(Effects::CALL)
 }
 
 /// The epoch that a call begins.

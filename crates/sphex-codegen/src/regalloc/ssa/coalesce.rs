@@ -1,8 +1,9 @@
 //! Parameters and arguments that share a slot, so that nothing is moved between them.
 //!
 //! Needs: which values are wanted from memory. Gives: [`Joined`]: classes of values of which no two are live at once, each
-//! with its stretches of the function, in the order of blocks. Cost: that of the stretches; joining stops when it has
-//! looked at more than a multiple of the function's size.
+//! with its stretches of the function, in the order of blocks. Of what can join nothing, which is most, only the first and
+//! the last point are kept. Cost: that of the stretches; joining stops when it has looked at more than a multiple of the
+//! function's size.
 //!
 //! A parameter in a slot is written where the blocks before end, so it lives there too: at that one point it may share the
 //! slot with its own argument.
@@ -13,9 +14,10 @@ use super::scan::State;
 use super::{AWAY, NONE};
 use crate::machine::{MachineBlock, MachineFunction, Span};
 use sphex_entity::EntityRef;
+use std::cmp::Ordering;
 
 /// Where a value is live: from a point to a point. The start of instruction `n` is `2 n`, its end `2 n + 1`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stretch {
     start: u32,
     end: u32,
@@ -24,7 +26,55 @@ struct Stretch {
     from: u32,
 }
 
+impl Stretch {
+    /// The fields in order as one number: stretches are compared more than anything else is done with them.
+    fn key(&self) -> u128 {
+        let [start, end, value, from] = [self.start, self.end, self.value, self.from].map(u128::from);
+        start << 96 | end << 64 | value << 32 | from
+    }
+}
+
+impl Ord for Stretch {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Stretch {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+
+    fn lt(&self, other: &Self) -> bool {
+        self.key() < other.key()
+    }
+}
+
 const NOWHERE: Stretch = Stretch { start: 0, end: 0, value: NONE, from: NONE };
+
+/// What is known of a wanted value.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// It is a parameter in a slot that is handed something from one, or such an argument.
+    may_join: bool,
+    /// Of one that may not: the first point at which it is live outside the block that makes it, and the last.
+    start: u32,
+    end: u32,
+    /// It is live at more than points.
+    wide: bool,
+    /// Of a parameter, what it was last found to overlap: classes only grow.
+    apart: u32,
+}
+
+impl Reach {
+    const NONE: Reach = Reach { may_join: false, start: u32::MAX, end: 0, wide: false, apart: NONE };
+
+    fn add(&mut self, stretch: Stretch) {
+        self.start = self.start.min(stretch.start);
+        self.end = self.end.max(stretch.end);
+        self.wide |= stretch.start != stretch.end;
+    }
+}
 
 /// The classes, and memory kept from function to function.
 #[derive(Debug, Default)]
@@ -32,7 +82,9 @@ pub(super) struct Joined {
     parent: Vec<u32>,
     /// The place of each wanted value among the spans.
     index: Vec<u32>,
-    /// For each wanted value its stretches, of `stretches`.
+    /// Where each wanted value is live, from where to where.
+    reach: Vec<Reach>,
+    /// For each wanted value that may join another its stretches, of `stretches`.
     spans: Vec<Span>,
     stretches: Vec<Stretch>,
     /// For one that stands for a class of several, those of the class.
@@ -46,8 +98,24 @@ pub(super) struct Joined {
 impl Joined {
     /// Finds the classes.
     pub fn compute(&mut self, func: &MachineFunction, flow: &Flow, live: &Live, state: &State) {
+        self.number(func, state);
+        self.for_each_pair(func, state, |this, param, arg, _| {
+            for value in [param, arg] {
+                this.reach[this.index[value as usize] as usize].may_join = true;
+            }
+        });
         self.find_stretches(func, flow, live, state);
         let mut budget = 1_000_000 + 256 * func.insts.len() as u64;
+        self.for_each_pair(func, state, |this, param, arg, at| this.join(param, arg, at, &mut budget));
+    }
+
+    /// Visits each parameter in a slot with each of its arguments that is wanted from memory, and where its block begins.
+    fn for_each_pair(
+        &mut self,
+        func: &MachineFunction,
+        state: &State,
+        mut visit: impl FnMut(&mut Self, u32, u32, u32),
+    ) {
         for data in func.blocks.values() {
             let params = &func.vregs[data.params.range()];
             let in_slot = |value: usize| state.made_at[value] == AWAY && self.index[value] != NONE;
@@ -66,7 +134,7 @@ impl Joined {
                         let (param, arg) = (param.vreg(), arg.vreg());
                         let wanted = state.made_at[param] == AWAY && self.index[arg] != NONE;
                         if wanted && self.index[param] != NONE {
-                            self.join(param as u32, arg as u32, 2 * data.insts.start, &mut budget);
+                            visit(self, param as u32, arg as u32, 2 * data.insts.start);
                         }
                     }
                 }
@@ -86,6 +154,10 @@ impl Joined {
 
     /// From where to where a class of this root is live.
     pub fn extent(&self, root: u32) -> (u32, u32) {
+        let Reach { may_join, start, end, .. } = self.reach[self.index[root as usize] as usize];
+        if !may_join {
+            return (start, end);
+        }
         let stretches = self.of(root);
         let end = stretches.iter().map(|stretch| stretch.end).max();
         (stretches.first().map_or(0, |first| first.start), end.unwrap_or(0))
@@ -99,8 +171,8 @@ impl Joined {
         }
     }
 
-    /// Stretches of all wanted values: found block by block, then sorted by value.
-    fn find_stretches(&mut self, func: &MachineFunction, flow: &Flow, live: &Live, state: &State) {
+    /// Numbers the wanted values.
+    fn number(&mut self, func: &MachineFunction, state: &State) {
         self.parent.clear();
         self.parent.extend(0..func.vreg_count() as u32);
         self.index.clear();
@@ -108,6 +180,12 @@ impl Joined {
         for (at, &value) in state.wanted.iter().enumerate() {
             self.index[value as usize] = at as u32;
         }
+        self.reach.clear();
+        self.reach.resize(state.wanted.len(), Reach::NONE);
+    }
+
+    /// Stretches of all wanted values that may join others: found block by block, then sorted by value.
+    fn find_stretches(&mut self, func: &MachineFunction, flow: &Flow, live: &Live, state: &State) {
         for mut list in self.grown.drain(..).filter(|list| list.capacity() != 0) {
             list.clear();
             self.spare.push(list);
@@ -120,9 +198,9 @@ impl Joined {
             self.spans[self.index[stretch.value as usize] as usize].end += 1;
         }
         let mut start = 0;
-        for span in &mut self.spans {
+        for (span, reach) in self.spans.iter_mut().zip(&self.reach) {
             // The first is that in the block that makes the value, before which no other begins but points.
-            let count = span.end + 1;
+            let count = if reach.may_join { span.end + 1 } else { 0 };
             *span = Span { start, end: start + 1 };
             start += count;
         }
@@ -133,7 +211,12 @@ impl Joined {
             self.stretches[span.end as usize] = stretch;
             span.end += 1;
         }
-        for (span, &value) in self.spans.iter_mut().zip(&state.wanted) {
+        let wanted = state.wanted.iter().zip(&mut self.reach);
+        for (span, (&value, reach)) in self.spans.iter_mut().zip(wanted) {
+            if !reach.may_join {
+                reach.add(where_made(func, live, state, value, !reach.wide));
+                continue;
+            }
             let list = &mut self.stretches[span.range()];
             let local = list[1..].iter().all(|stretch| stretch.start == stretch.end);
             list[0] = where_made(func, live, state, value, local);
@@ -158,11 +241,15 @@ impl Joined {
         self.found.clear();
         self.latest.clear();
         self.latest.resize(state.wanted.len(), NONE);
-        let Joined { index, found, latest, .. } = self;
+        let Joined { index, found, latest, reach, .. } = self;
         let wanted: &[u32] = index;
         let mut add = |stretch: Stretch, bridge: u32| {
             let at = wanted[stretch.value as usize];
             if at == NONE {
+                return;
+            }
+            if !reach[at as usize].may_join {
+                reach[at as usize].add(stretch);
                 return;
             }
             let known = latest[at as usize];
@@ -211,7 +298,12 @@ impl Joined {
     /// Joins the classes of a parameter, of the block that begins at `block`, and an argument, unless they are live at once.
     fn join(&mut self, param: u32, arg: u32, block: u32, budget: &mut u64) {
         let (a, b) = (self.root(param), self.root(arg));
-        if a == b || lives_at(self.of(b), block) {
+        let known = self.index[param as usize] as usize;
+        if a == b || self.reach[known].apart == b {
+            return;
+        }
+        self.reach[known].apart = b;
+        if lives_at(self.of(b), block) {
             return;
         }
         let (mut root, mut below) = (a, b);

@@ -11,7 +11,7 @@
 use super::flow::{Flow, entity};
 use super::{CALL, COLD, EXIT, FAR, NONE, class_of};
 use crate::machine::{CallRef, MachineFunction, Pseudo, Span};
-use crate::regalloc::{OperandConstraint, OperandKind, from_preg};
+use crate::regalloc::{Operand, OperandConstraint, OperandKind, from_preg};
 use sphex_asm::register::{Reg, RegClass, RegSet};
 use sphex_asm::x64::RowId;
 use std::collections::BinaryHeap;
@@ -412,8 +412,8 @@ impl Live {
 
     fn walk_operands(&mut self, func: &MachineFunction, inst: usize, walk: &mut Backward) {
         let operands = func.operands_of(inst);
-        let real = || operands.iter().filter(|o| o.as_fixed_nonallocatable().is_none());
-        for operand in real().filter(|o| o.kind() == OperandKind::Def) {
+        let is_real = |o: &&Operand| o.as_fixed_nonallocatable().is_none();
+        for operand in operands.iter().filter(|o| o.kind() == OperandKind::Def).filter(is_real) {
             let value = operand.vreg().vreg();
             if self.members.has(value as u32) {
                 self.members.stamp[value] = 0;
@@ -432,7 +432,7 @@ impl Live {
                 }
             }
         }
-        for operand in real().filter(|o| o.kind() == OperandKind::Use) {
+        for operand in operands.iter().filter(|o| o.kind() == OperandKind::Use).filter(is_real) {
             let value = operand.vreg().vreg();
             if !self.members.has(value as u32) {
                 walk.alive[class_of(operand.vreg().class()) as usize] += 1;

@@ -109,6 +109,20 @@ impl State {
     }
 }
 
+/// What an instruction has among its operands.
+#[derive(Clone, Copy, Default)]
+struct Kinds {
+    /// Some that must be in one register.
+    fixed: bool,
+    fixed_uses: bool,
+    results: bool,
+    /// Results that must be in one register or in that of an operand.
+    tied: bool,
+    reuses: bool,
+    /// Results that are made before all operands are read.
+    early: bool,
+}
+
 /// The walk.
 pub(super) struct Scan<'a> {
     pub func: &'a MachineFunction,
@@ -318,41 +332,62 @@ impl<'a> Scan<'a> {
         self.copies.clear();
         let before = self.occupied;
         let mut clobbered = clobbers(func, inst);
-        let (mut fixed, mut early) = (false, false);
+        let mut kinds = Kinds::default();
         for (k, operand) in operands.iter().enumerate() {
             if let Some(preg) = operand.as_fixed_nonallocatable() {
                 self.state.places[first + k] = Some(Place::Reg(from_preg(preg)));
+                kinds.fixed = true;
                 continue;
             }
             let is_use = operand.kind() == OperandKind::Use;
+            kinds.results |= !is_use;
             if is_use {
                 self.state.next_use[operand.vreg().vreg()] = self.live.next[first + k];
             }
             match operand.constraint() {
-                OperandConstraint::FixedReg(preg) if is_use => {
-                    self.locked.insert(from_preg(preg));
-                    fixed = true;
+                OperandConstraint::FixedReg(preg) => {
+                    kinds.fixed = true;
+                    if is_use {
+                        self.locked.insert(from_preg(preg));
+                        kinds.fixed_uses = true;
+                    } else {
+                        clobbered.insert(from_preg(preg));
+                        kinds.tied = true;
+                    }
                 }
-                OperandConstraint::FixedReg(preg) => clobbered.insert(from_preg(preg)),
-                _ => early |= !is_use && operand.pos() == OperandPos::Early,
+                OperandConstraint::Reuse(_) => {
+                    kinds.reuses = true;
+                    kinds.tied = true;
+                    kinds.early |= operand.pos() == OperandPos::Early;
+                }
+                _ => kinds.early |= !is_use && operand.pos() == OperandPos::Early,
             }
         }
-        if fixed {
+        if kinds.fixed_uses {
             self.fixed_uses(operands, first);
         }
-        self.other_uses(operands, first, clobbered);
-        self.leave(clobbered);
-        if early {
+        self.other_uses(operands, first, clobbered, kinds.reuses);
+        if !self.touched.is_empty() || !self.occupied.intersection(clobbered).is_empty() {
+            self.leave(clobbered);
+        }
+        if kinds.early {
             self.early_results(operands, first, inst, clobbered);
         }
         self.flush(inst, before);
         self.free_used(operands);
-        self.results(operands, first, inst, clobbered);
-        self.pass(operands);
+        if kinds.results {
+            self.results(operands, first, inst, clobbered, kinds.tied);
+        }
+        if kinds.fixed {
+            self.pass_fixed(operands);
+        }
+        let call = wipes(self.func, self.inst);
+        self.position += weight(call, self.wiping);
+        self.wiping += u32::from(call);
     }
 
-    /// Moves on in the block and in the lists of fixed registers.
-    fn pass(&mut self, operands: &[Operand]) {
+    /// Moves on in the lists of fixed registers.
+    fn pass_fixed(&mut self, operands: &[Operand]) {
         for operand in operands {
             let OperandConstraint::FixedReg(preg) = operand.constraint() else { continue };
             let reg = from_preg(preg);
@@ -363,9 +398,6 @@ impl<'a> Scan<'a> {
                 }
             }
         }
-        let call = wipes(self.func, self.inst);
-        self.position += weight(call, self.wiping);
-        self.wiping += u32::from(call);
     }
 
     /// Notes the home that a value had before the instruction.
@@ -437,28 +469,43 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn other_uses(&mut self, operands: &[Operand], first: usize, clobbered: RegSet) {
+    fn other_uses(&mut self, operands: &[Operand], first: usize, clobbered: RegSet, reuses: bool) {
         let plain = |operand: &Operand| {
             operand.kind() == OperandKind::Use
                 && !matches!(operand.constraint(), OperandConstraint::FixedReg(_))
         };
         let lost =
             |operand: &Operand, home: Reg| operand.pos() == OperandPos::Late && clobbered.contains(home);
+        let mut all = true;
         for (k, operand) in operands.iter().enumerate().filter(|(_, o)| plain(o)) {
-            if let Some(home) = self.home(operand.vreg().vreg() as u32)
-                && !lost(operand, home)
-            {
-                self.locked.insert(home);
-                self.unread.passed.remove(home);
-                self.state.places[first + k] = Some(Place::Reg(home));
+            match self.home(operand.vreg().vreg() as u32) {
+                Some(home) if !lost(operand, home) => {
+                    self.locked.insert(home);
+                    self.unread.passed.remove(home);
+                    self.state.places[first + k] = Some(Place::Reg(home));
+                }
+                _ => all = false,
             }
         }
         // Operands that a result takes the register of, if their values live on.
-        for (at, operand) in operands.iter().enumerate() {
+        for (at, operand) in operands.iter().enumerate().filter(|_| reuses) {
             if let OperandConstraint::Reuse(k) = operand.constraint() {
                 self.reused(operands, first, (k, at), clobbered);
             }
         }
+        if !all {
+            self.missing_uses(operands, first, clobbered);
+        }
+    }
+
+    /// Operands whose values are in no register that will do.
+    fn missing_uses(&mut self, operands: &[Operand], first: usize, clobbered: RegSet) {
+        let plain = |operand: &Operand| {
+            operand.kind() == OperandKind::Use
+                && !matches!(operand.constraint(), OperandConstraint::FixedReg(_))
+        };
+        let lost =
+            |operand: &Operand, home: Reg| operand.pos() == OperandPos::Late && clobbered.contains(home);
         for (k, operand) in operands.iter().enumerate().filter(|(_, o)| plain(o)) {
             if self.state.places[first + k].is_some() {
                 continue;
@@ -619,7 +666,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn results(&mut self, operands: &[Operand], first: usize, inst: usize, clobbered: RegSet) {
+    fn results(&mut self, operands: &[Operand], first: usize, inst: usize, clobbered: RegSet, tied: bool) {
         // Registers that are read even now, and those of results.
         self.locked = RegSet::EMPTY;
         for (k, operand) in operands.iter().enumerate() {
@@ -631,7 +678,7 @@ impl<'a> Scan<'a> {
             }
         }
         let results = || operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def);
-        for (k, operand) in results() {
+        for (k, operand) in results().filter(|_| tied) {
             let reg = match operand.constraint() {
                 OperandConstraint::FixedReg(_) if operand.as_fixed_nonallocatable().is_some() => continue,
                 OperandConstraint::FixedReg(preg) => from_preg(preg),
