@@ -166,17 +166,25 @@ struct Machine {
     cc: &'static str,
     flags: &'static [&'static str],
     emulator: Option<[&'static str; 3]>,
+    /// Files whose name has this word, compiled with this feature.
+    only: Option<(&'static str, &'static str)>,
 }
 
-const X64: Machine = Machine { arch: Arch::X64, name: "x86_64", cc: "cc", flags: &[], emulator: None };
+const X64: Machine =
+    Machine { arch: Arch::X64, name: "x86_64", cc: "cc", flags: &[], emulator: None, only: None };
 
 const AARCH64: Machine = Machine {
     arch: Arch::Aarch64,
     name: "aarch64",
     cc: "aarch64-linux-gnu-gcc",
     flags: &["-static"],
-    emulator: Some(["qemu-aarch64", "-cpu", "max"]),
+    emulator: Some(["qemu-aarch64", "-cpu", "cortex-a72"]),
+    only: None,
 };
+
+/// With the atomic instructions that the plain one does without.
+const AARCH64_LSE: Machine =
+    Machine { emulator: Some(["qemu-aarch64", "-cpu", "max"]), only: Some(("atomic", "has_lse")), ..AARCH64 };
 
 /// Settings from the file's `set` and `target` lines; `None` if it is not for this target.
 fn settings(text: &str, machine: &Machine) -> Result<(Settings, usize), String> {
@@ -227,6 +235,12 @@ fn run_file(path: &Path, scratch: &Path, (slots, allocator): Mode, machine: &Mac
         Err(reason) => return Outcome::Skipped(reason),
     };
     (settings.slots, settings.allocator) = (slots, allocator);
+    if let Some((word, feature)) = machine.only {
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().contains(word)) {
+            return Outcome::Skipped(format!("without {word}"));
+        }
+        settings.enable(feature).unwrap();
+    }
     let parsed = match parse_text(&text, from) {
         Ok(parsed) => parsed,
         Err(error) => return Outcome::Skipped(format!("parse: {error}")),
@@ -359,7 +373,10 @@ fn clif_runs_through_the_frame() {
 
 #[test]
 fn clif_runs_on_aarch64() {
-    run_files("aarch64", &[(Slots::Budget, Allocator::Walk)], &AARCH64);
+    let (walk, search) = (Allocator::Walk, Allocator::Search);
+    let modes = [(Slots::Budget, walk), (Slots::All, walk), (Slots::Budget, search)];
+    run_files("aarch64", &modes, &AARCH64);
+    run_files("aarch64-lse", &modes[..1], &AARCH64_LSE);
 }
 
 /// What goes through the frame, and how registers are allocated.

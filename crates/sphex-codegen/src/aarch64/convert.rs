@@ -48,7 +48,7 @@ impl Lower<'_> {
                 let signed = self.data(inst).opcode == FcvtToSintSat;
                 let float = self.value(x);
                 if to.bits() >= 32 {
-                    self.to_int_into(dst, float, from, to, signed);
+                    self.convert_to_int(dst, float, from, to, signed);
                 } else {
                     self.saturate(dst, float, from, to, signed);
                 }
@@ -91,7 +91,7 @@ impl Lower<'_> {
         self.op1_into(row, Variant::NONE, dst, x);
     }
 
-    fn to_int_into(&mut self, dst: VReg, float: VReg, from: Type, to: Type, signed: bool) {
+    fn convert_to_int(&mut self, dst: VReg, float: VReg, from: Type, to: Type, signed: bool) {
         let row = match (signed, from == F64) {
             (true, true) => op::FCVTZS_D,
             (true, false) => op::FCVTZS_S,
@@ -104,7 +104,7 @@ impl Lower<'_> {
     /// To an integer narrower than a register: converts to 32 bits, then clamps.
     fn saturate(&mut self, dst: VReg, float: VReg, from: Type, to: Type, signed: bool) {
         let whole = self.gpr();
-        self.to_int_into(whole, float, from, to, signed);
+        self.convert_to_int(whole, float, from, to, signed);
         let bits = to.bits();
         let clamp = |lower: &mut Self, dst: VReg, x: VReg, bound: i64, cond: Cond| {
             let bound = lower.imm(u64::from(bound as u32));
@@ -144,7 +144,7 @@ impl Lower<'_> {
         self.trap_if(Flags::One(if inclusive { Cond::Mi } else { Cond::Ls }), overflow);
         self.machine().inst(op::FCMP, variant).read(float).read(high);
         self.trap_if(Flags::One(Cond::Ge), overflow);
-        self.to_int_into(dst, float, from, to, signed);
+        self.convert_to_int(dst, float, from, to, signed);
     }
 
     fn float_bound(&mut self, bound: f64, size: Size) -> VReg {

@@ -22,6 +22,7 @@ mod float;
 mod integer;
 mod matchers;
 mod memory;
+mod overflow;
 mod prologue;
 pub mod sequence;
 
@@ -215,6 +216,10 @@ impl<'f> Lower<'f> {
             Band | Bor | Bxor | Bnot | BandNot | BorNot | BxorNot | Bitselect => self.lower_logic(inst),
             Bitrev | Clz | Cls | Ctz | Bswap | Popcnt => self.lower_bits(inst),
             Udiv | Sdiv | Urem | Srem | Umulhi | Smulhi => self.lower_divide(inst),
+            SaddOverflowCin | UaddOverflowCin | UaddOverflow | SaddOverflow | UsubOverflow | SsubOverflow
+            | UmulOverflow | SmulOverflow | SsubOverflowBin | UsubOverflowBin | UaddOverflowTrap => {
+                self.lower_overflow(inst)
+            }
             Icmp | Fcmp | Select | SelectSpectreGuard => self.lower_compare(inst),
             Fadd | Fsub | Fmul | Fdiv | Sqrt | Fma | Fneg | Fabs | Fcopysign | Fmin | Fmax | Ceil | Floor
             | Trunc | Nearest => self.lower_float(inst),
