@@ -13,14 +13,16 @@
 //! - A parameter with purpose `vmctx` is in the convention's pinned register, if it has one, and takes no argument
 //!   register.
 //! - A parameter with purpose `sret` is an ordinary argument; under `system_v` and `windows_fastcall` a function that
-//!   returns nothing else returns it in `rax`.
+//!   returns nothing else returns it in the first result register.
 //! - Upper bits of small integers are undefined, unless the signature says how they are extended: then the caller does
 //!   (and for results the callee).
 
+pub mod aarch64;
 pub mod conventions;
 pub mod entry;
 
 use crate::error::CodegenError;
+use crate::settings::Arch;
 pub use conventions::{Convention, convention};
 use sphex_asm::register::{Reg, RegClass, RegSet};
 use sphex_ir::{Purpose, Signature, Type};
@@ -59,7 +61,8 @@ pub struct Placement {
 impl Placement {
     /// Registers that a call clobbers, result registers included.
     pub fn clobbers(&self) -> RegSet {
-        conventions::ALL_REGS.difference(self.convention.callee_saved)
+        let kept = self.convention.callee_saved.difference(self.convention.half_saved);
+        self.convention.registers.difference(kept)
     }
 
     /// Whether the callee pops the stack arguments.
@@ -75,8 +78,8 @@ pub const POP_LIMIT: u32 = 65_520;
 pub const AREA_LIMIT: u32 = 128 << 20;
 
 /// Places a signature.
-pub fn place(sig: &Signature) -> Result<Placement, CodegenError> {
-    let convention = convention(sig.call_conv)?;
+pub fn place(arch: Arch, sig: &Signature) -> Result<Placement, CodegenError> {
+    let convention = convention(arch, sig.call_conv)?;
     let limit = if convention.callee_pops { POP_LIMIT } else { AREA_LIMIT };
     let mut results = Cursor::new(convention, convention.int_returns, convention.vector_returns, 0, limit);
     let mut returns = vec![Place::Memory(0); sig.returns.len()];

@@ -13,8 +13,10 @@
 
 mod flags;
 mod prologue;
+mod target;
 mod turns;
 
+use crate::aarch64::emit::Aarch64;
 use crate::abi::Placement;
 use crate::error::CodegenError;
 use crate::frame::{Frame, StackLimit};
@@ -23,7 +25,9 @@ use crate::machine::{
     VARIANT_MEMORY, VARIANT_SYMBOL, VARIANT_WIDE, Vmctx,
 };
 use crate::regalloc::{Allocation, Location, Move};
-use crate::settings::Settings;
+use crate::settings::{Arch, Settings};
+use core::marker::PhantomData;
+pub(crate) use prologue::SlowPath;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use sphex_artifact::Trap;
@@ -37,7 +41,8 @@ use sphex_asm::x64::row::{Kind, Role, Spec};
 use sphex_asm::x64::{Address, Cond, Mem, Operand, RowId, Variant, op};
 use sphex_entity::{EntityRef, seeded_bug};
 use sphex_ir::{ExternalName, SrcLoc};
-use turns::Place;
+pub(crate) use target::{EmitTarget, X64};
+pub(crate) use turns::Place;
 
 /// A function's machine code and everything known about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,8 +154,19 @@ pub struct Input<'a> {
 
 /// Emits a function. The buffer is cleared first; its memory is reused.
 pub fn emit(input: Input<'_>, buffer: &mut CodeBuffer) -> Result<CompiledFunction, CodegenError> {
+    match input.settings.target.arch {
+        Arch::X64 => emit_for::<X64>(input, buffer),
+        Arch::Aarch64 => emit_for::<Aarch64>(input, buffer),
+    }
+}
+
+fn emit_for<T: EmitTarget>(
+    input: Input<'_>,
+    buffer: &mut CodeBuffer,
+) -> Result<CompiledFunction, CodegenError> {
     buffer.clear();
-    let mut emitter = Emitter::new(input, buffer);
+    buffer.set_isa(T::ISA);
+    let mut emitter: Emitter<'_, T> = Emitter::new(input, buffer);
     emitter.function();
     let Emitter { sites, error, steps, .. } = emitter;
     if let Some(error) = error {
@@ -181,17 +197,17 @@ pub fn emit(input: Input<'_>, buffer: &mut CodeBuffer) -> Result<CompiledFunctio
     })
 }
 
-struct Emitter<'a> {
-    input: Input<'a>,
-    func: &'a MachineFunction,
-    frame: &'a Frame,
-    buffer: &'a mut CodeBuffer,
+pub(crate) struct Emitter<'a, T = X64> {
+    pub(crate) input: Input<'a>,
+    pub(crate) func: &'a MachineFunction,
+    pub(crate) frame: &'a Frame,
+    pub(crate) buffer: &'a mut CodeBuffer,
     labels: Vec<Label>,
     /// The block that stands for each: itself, or where a block that only jumps leads.
     stand_in: Vec<u32>,
     /// Loops that stand there several times, and the turn being emitted.
     loops: turns::Loops,
-    turn: u8,
+    pub(crate) turn: u8,
     /// The next move, and the instruction that it is at.
     next_move: usize,
     /// What the flags are known to say.
@@ -202,10 +218,11 @@ struct Emitter<'a> {
     /// Traps behind the code, shared by those with one code and location, and where those go on that may.
     traps: FxHashMap<(u8, u32), Label>,
     trap_order: Vec<(u8, u32, Label, Option<Label>)>,
-    tables: Vec<(Label, Place, u32)>,
-    sites: Vec<SmallVec<[Live; 2]>>,
+    pub(crate) tables: Vec<(Label, Place, u32)>,
+    pub(crate) sites: Vec<SmallVec<[Live; 2]>>,
     error: Option<CodegenError>,
-    steps: u64,
+    pub(crate) steps: u64,
+    target: PhantomData<T>,
 }
 
 /// A scratch register in prologues and epilogues: no argument, result or call target is there.
@@ -213,7 +230,7 @@ const SCRATCH: Reg = gpr::R11;
 /// Another one, in prologues only.
 const SCRATCH2: Reg = gpr::R10;
 
-impl<'a> Emitter<'a> {
+impl<'a, T: EmitTarget> Emitter<'a, T> {
     fn new(input: Input<'a>, buffer: &'a mut CodeBuffer) -> Self {
         let labels = input.func.blocks.keys().map(|_| buffer.label()).collect();
         Emitter {
@@ -235,23 +252,18 @@ impl<'a> Emitter<'a> {
             sites: Vec::new(),
             error: None,
             steps: 0,
+            target: PhantomData,
         }
     }
 
-    fn fail(&mut self, message: String) {
+    pub(crate) fn fail(&mut self, message: String) {
         self.error.get_or_insert(CodegenError::Internal { pass: "emission", message });
-    }
-
-    /// Appends a row.
-    fn row(&mut self, row: RowId, variant: Variant, operands: &[Operand]) {
-        self.steps += 1;
-        encode(row, variant, operands, self.buffer);
     }
 
     fn function(&mut self) {
         self.find_starts();
         self.find_stand_ins();
-        let slow = self.prologue();
+        let slow = T::prologue(self);
         let blocks = &self.func.blocks;
         let emitted = |block: &MachineBlock| self.stand_in[block.index()] == block.as_u32();
         let all = if self.func.order.is_empty() { blocks.keys().collect() } else { self.func.order.clone() };
@@ -267,14 +279,14 @@ impl<'a> Emitter<'a> {
         }
         self.turn = 0;
         if let Some(slow) = slow {
-            self.slow_path(slow);
+            T::slow_path(self, slow);
         }
         for (code, location, label, back) in core::mem::take(&mut self.trap_order) {
             self.buffer.bind(label);
             self.buffer.location(location);
-            self.trap_here(code);
+            T::trap_here(self, code);
             if let Some(back) = back {
-                self.buffer.branch(Branch::X64Jump, back);
+                self.buffer.branch(T::JUMP, back);
             }
         }
         for (label, place, table) in core::mem::take(&mut self.tables) {
@@ -300,6 +312,11 @@ impl<'a> Emitter<'a> {
     fn seek_move(&mut self, at: usize) {
         self.next_move = at;
         self.move_at = self.input.allocation.nth_move(at).map_or(u32::MAX, |next| next.inst);
+    }
+
+    /// The location of the first instruction that has one.
+    pub(crate) fn first_location(&self) -> u32 {
+        self.func.insts.iter().map(MachineInst::location).find(|&at| at != 0).unwrap_or(0)
     }
 
     /// Finds blocks that only jump. A cycle of them stays as it is.
@@ -350,9 +367,9 @@ impl<'a> Emitter<'a> {
             self.buffer.location(inst.location());
             match inst.pseudo() {
                 _ if self.is_left_out(place, index) => {}
-                _ if self.is_needless_test(index, &inst) => {}
-                None => self.table_row(index, &inst),
-                Some(pseudo) => self.pseudo(pseudo, index, &inst, block, next),
+                _ if T::is_needless(self, index, &inst) => {}
+                None => T::row(self, index, &inst),
+                Some(pseudo) => T::pseudo(self, pseudo, index, &inst, block, next),
             }
             self.moves(index as u32, true);
         }
@@ -378,19 +395,97 @@ impl<'a> Emitter<'a> {
 
     fn one_move(&mut self, edit: Move) {
         match (edit.from, edit.to) {
-            (Location::Reg(from), Location::Reg(to)) => self.copy(to, from),
-            (Location::Spill(slot), Location::Reg(to)) => self.load(to, self.spill(slot)),
-            (Location::Reg(from), Location::Spill(slot)) => self.store(self.spill(slot), from),
+            (Location::Reg(from), Location::Reg(to)) => T::copy(self, to, from),
+            (Location::Spill(slot), Location::Reg(to)) => T::reload(self, to, slot),
+            (Location::Reg(from), Location::Spill(slot)) => T::spill(self, slot, from),
             (Location::Spill(_), Location::Spill(_)) => self.fail("a move between spill slots".into()),
         }
     }
 
-    fn spill(&self, word: u32) -> Mem {
-        Mem::base(gpr::RBP, self.spill_offset(word))
+    pub(crate) fn spill_offset(&self, word: u32) -> i32 {
+        self.frame.spills + 8 * word as i32
     }
 
-    fn spill_offset(&self, word: u32) -> i32 {
-        self.frame.spills + 8 * word as i32
+    pub(crate) fn reg(&mut self, inst: usize, k: usize) -> Reg {
+        match self.location(inst, k) {
+            Some(Location::Reg(reg)) => reg,
+            _ => {
+                self.fail(format!("operand {k} of instruction {inst} is in no register"));
+                Reg::int(0)
+            }
+        }
+    }
+
+    pub(crate) fn location(&self, inst: usize, k: usize) -> Option<Location> {
+        (k < self.func.operands_of(inst).len()).then(|| self.input.allocation.location(inst, k))
+    }
+
+    pub(crate) fn target(&self, block: MachineBlock, k: usize) -> Label {
+        let at = self.func.blocks[block].successors.start as usize + k;
+        self.label_for(block, MachineBlock::new(self.func.successors[at].index()))
+    }
+
+    pub(crate) fn table(&mut self, label: Label, block: MachineBlock, table: u32) {
+        let targets: Vec<Label> = self.func.jump_tables[table as usize]
+            .iter()
+            .map(|&successor| self.target(block, successor as usize))
+            .collect();
+        self.steps += targets.len() as u64;
+        self.buffer.align(4);
+        self.buffer.bind(label);
+        self.buffer.jump_table(label, &targets);
+    }
+
+    /// Where the trap of a conditional one stands, and, if the runtime may let code go on, where it comes back to.
+    pub(crate) fn trap_label(&mut self, inst: &MachineInst) -> (Label, Option<Label>) {
+        let (code, location) = (inst.trap(), inst.location());
+        if !Trap::is_resumable(code) {
+            return (self.trap_at(code, location), None);
+        }
+        let (label, back) = (self.buffer.label(), self.buffer.label());
+        self.trap_order.push((code, location, label, Some(back)));
+        (label, Some(back))
+    }
+
+    pub(crate) fn bind_back(&mut self, back: Option<Label>) {
+        if let Some(back) = back {
+            self.buffer.bind(back);
+        }
+    }
+
+    pub(crate) fn trap_at(&mut self, code: u8, location: u32) -> Label {
+        let (buffer, order) = (&mut *self.buffer, &mut self.trap_order);
+        *self.traps.entry((code, location)).or_insert_with(|| {
+            let label = buffer.label();
+            order.push((code, location, label, None));
+            label
+        })
+    }
+
+    /// Records a safepoint whose live values are the operands from `first` on.
+    pub(crate) fn site(&mut self, inst: usize, first: usize) {
+        let mut live = SmallVec::new();
+        for k in first..self.func.operands_of(inst).len() {
+            match self.location(inst, k) {
+                Some(Location::Spill(word)) => live.push(Live::Frame(self.spill_offset(word))),
+                Some(Location::Reg(reg)) => live.push(Live::Register(reg)),
+                None => {}
+            }
+        }
+        self.buffer.call(self.sites.len() as u32);
+        self.sites.push(live);
+    }
+}
+
+impl Emitter<'_> {
+    /// Appends a row.
+    fn row(&mut self, row: RowId, variant: Variant, operands: &[Operand]) {
+        self.steps += 1;
+        encode(row, variant, operands, self.buffer);
+    }
+
+    fn spill(&self, word: u32) -> Mem {
+        Mem::base(gpr::RBP, self.spill_offset(word))
     }
 
     fn copy(&mut self, to: Reg, from: Reg) {
@@ -423,20 +518,6 @@ impl<'a> Emitter<'a> {
             (RegClass::Vector, true) => self.row(op::MOVUPS_MR, Variant::NONE, &[to.into(), from.into()]),
             (RegClass::Vector, false) => self.row(op::MOVSD_MR, Variant::NONE, &[to.into(), from.into()]),
         }
-    }
-
-    fn reg(&mut self, inst: usize, k: usize) -> Reg {
-        match self.location(inst, k) {
-            Some(Location::Reg(reg)) => reg,
-            _ => {
-                self.fail(format!("operand {k} of instruction {inst} is in no register"));
-                gpr::RAX
-            }
-        }
-    }
-
-    fn location(&self, inst: usize, k: usize) -> Option<Location> {
-        (k < self.func.operands_of(inst).len()).then(|| self.input.allocation.location(inst, k))
     }
 
     /// The address of a memory operand whose registers are operands from `k` on; gives the number of them too.
@@ -603,11 +684,6 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn target(&self, block: MachineBlock, k: usize) -> Label {
-        let at = self.func.blocks[block].successors.start as usize + k;
-        self.label_for(block, MachineBlock::new(self.func.successors[at].index()))
-    }
-
     fn jump_if(&mut self, cond: Cond, block: MachineBlock, next: Option<Label>) {
         let (then, other) = (self.target(block, 0), self.target(block, 1));
         if then == other {
@@ -657,60 +733,9 @@ impl<'a> Emitter<'a> {
         self.tables.push((label, Place { block, turn: self.turn }, inst.payload));
     }
 
-    fn table(&mut self, label: Label, block: MachineBlock, table: u32) {
-        let targets: Vec<Label> = self.func.jump_tables[table as usize]
-            .iter()
-            .map(|&successor| self.target(block, successor as usize))
-            .collect();
-        self.steps += targets.len() as u64;
-        self.buffer.align(4);
-        self.buffer.bind(label);
-        self.buffer.jump_table(label, &targets);
-    }
-
     fn trap_here(&mut self, code: u8) {
         self.buffer.trap(code);
         self.row(op::UD2, Variant::NONE, &[]);
-    }
-
-    /// Where the trap of a conditional one stands, and, if the runtime may let code go on, where it comes back to.
-    fn trap_label(&mut self, inst: &MachineInst) -> (Label, Option<Label>) {
-        let (code, location) = (inst.trap(), inst.location());
-        if !Trap::is_resumable(code) {
-            return (self.trap_at(code, location), None);
-        }
-        let (label, back) = (self.buffer.label(), self.buffer.label());
-        self.trap_order.push((code, location, label, Some(back)));
-        (label, Some(back))
-    }
-
-    fn bind_back(&mut self, back: Option<Label>) {
-        if let Some(back) = back {
-            self.buffer.bind(back);
-        }
-    }
-
-    fn trap_at(&mut self, code: u8, location: u32) -> Label {
-        let (buffer, order) = (&mut *self.buffer, &mut self.trap_order);
-        *self.traps.entry((code, location)).or_insert_with(|| {
-            let label = buffer.label();
-            order.push((code, location, label, None));
-            label
-        })
-    }
-
-    /// Records a safepoint whose live values are the operands from `first` on.
-    fn site(&mut self, inst: usize, first: usize) {
-        let mut live = SmallVec::new();
-        for k in first..self.func.operands_of(inst).len() {
-            match self.location(inst, k) {
-                Some(Location::Spill(word)) => live.push(Live::Frame(self.spill_offset(word))),
-                Some(Location::Reg(reg)) => live.push(Live::Register(reg)),
-                None => {}
-            }
-        }
-        self.buffer.call(self.sites.len() as u32);
-        self.sites.push(live);
     }
 
     /// What a call's target is, as an operand, and the number of operands it takes.

@@ -2,7 +2,9 @@
 //!
 //! Needs: the machine function and its allocation. Gives: [`Frame`], which emission and unwinding read.
 //!
-//! From high addresses to low; `rbp` points at the caller's, always, so that frames can be walked:
+//! From high addresses to low, in x86-64's names; `rbp` points at the caller's, always, so that frames can be walked. On
+//! AArch64 the frame pointer and the link register stand in the two words, and a return pops by adding to the stack
+//! pointer; what is below is addressed upwards from there.
 //!
 //! ```text
 //!   rbp + 16 + growth   incoming stack arguments
@@ -29,7 +31,6 @@ use crate::machine::{MachineFunction, Slot};
 use smallvec::SmallVec;
 use sphex_artifact::builtins::Builtin;
 use sphex_asm::register::{Reg, RegClass, RegSet};
-use sphex_asm::x64::operand::gpr;
 use sphex_entity::SecondaryMap;
 use sphex_ir::{Function, GlobalValue, GlobalValueData, Purpose};
 
@@ -112,8 +113,7 @@ pub fn layout(
         down += 8;
         frame.vmctx = Some(-8);
     }
-    let kept = RegSet::of(&[gpr::RSP, gpr::RBP]);
-    let saved = written.intersection(convention.callee_saved).difference(kept);
+    let saved = written.intersection(convention.callee_saved).difference(convention.frame);
     let result = |reg: Reg| placement.returns.contains(&Place::Reg(reg));
     let saved = saved.iter().filter(|&reg| Some(reg) != convention.vmctx && !result(reg));
     for reg in saved {
@@ -224,12 +224,14 @@ fn runtime_call() -> LimitAction {
 mod tests {
     use super::*;
     use crate::abi::place;
+    use crate::settings::Arch;
+    use sphex_asm::x64::operand::gpr;
     use sphex_ir::types::I64;
     use sphex_ir::{AbiParam, CallConv, Signature};
 
     fn placed(conv: CallConv, params: usize) -> Placement {
         let params = vec![AbiParam::new(I64); params];
-        place(&Signature { params, returns: Vec::new(), call_conv: conv }).unwrap()
+        place(Arch::X64, &Signature { params, returns: Vec::new(), call_conv: conv }).unwrap()
     }
 
     #[test]

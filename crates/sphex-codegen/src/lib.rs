@@ -2,10 +2,12 @@
 //!
 //! Needs: a placed IR function and settings. Gives: machine code with its records, and object files.
 
+pub mod aarch64;
 pub mod abi;
 pub mod emit;
 pub mod error;
 pub mod frame;
+pub mod isa;
 pub mod machine;
 pub mod object;
 pub mod observe;

@@ -29,9 +29,11 @@
 //! - Pinned registers (vmctx in r15, the frame pointer) are [`Inst::pinned`] or [`Base::Pinned`]: never allocated.
 
 use crate::regalloc::{Operand, RaBlock, VReg, to_class};
+use crate::settings::Arch;
+use sphex_asm::operand::Variant;
 use sphex_asm::record::Symbol;
 use sphex_asm::register::{Reg, RegClass, RegSet};
-use sphex_asm::x64::{Cond, RowId, Variant};
+use sphex_asm::x64::Cond;
 use sphex_entity::{EntityRef, PrimaryMap, entity};
 use sphex_ir::{ExternalName, SrcLoc, Type};
 use std::collections::HashMap;
@@ -238,6 +240,8 @@ impl ConstantData {
 /// so that its memory is reused.
 #[derive(Debug, Default)]
 pub struct MachineFunction {
+    /// The instruction set whose rows its instructions are.
+    pub arch: Arch,
     /// Instructions, block by block once finished.
     pub insts: Vec<MachineInst>,
     /// Operands of all instructions, in the same order.
@@ -424,8 +428,8 @@ impl MachineFunction {
     }
 
     /// Emits an instruction of the ISA's table; its operands follow through [`Inst`].
-    pub fn inst(&mut self, row: RowId, variant: Variant) -> Inst<'_> {
-        self.raw(row.0, variant.0, 0)
+    pub fn inst(&mut self, row: impl Into<u16>, variant: Variant) -> Inst<'_> {
+        self.raw(row.into(), variant.0, 0)
     }
 
     /// Emits a pseudo row.

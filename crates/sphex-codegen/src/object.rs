@@ -7,7 +7,7 @@
 use crate::emit::CompiledFunction;
 use crate::error::CodegenError;
 use crate::pipeline::{Context, compile};
-use crate::settings::Settings;
+use crate::settings::{Arch, Settings};
 use crate::unwind::eh_frame::EhFrame;
 use object::write::{Object, Relocation, SectionId, StandardSection, Symbol, SymbolId, SymbolSection};
 use object::{
@@ -39,7 +39,7 @@ pub enum ObjectError {
 
 /// Compiles functions into an object file.
 pub fn compile_object(functions: &mut [Function], settings: &Settings) -> Result<Vec<u8>, ObjectError> {
-    let (mut file, mut ctx) = (ObjectFile::new(), Context::new());
+    let (mut file, mut ctx) = (ObjectFile::new(settings.target.arch), Context::new());
     for func in functions {
         let compiled = compile(func, settings, &mut ctx)
             .map_err(|error| ObjectError::Function { name: func.name.clone(), error })?;
@@ -82,6 +82,7 @@ pub fn symbol_name(name: &ExternalName) -> String {
 /// An object file under construction.
 #[derive(Debug)]
 pub struct ObjectFile {
+    arch: Arch,
     object: Object<'static>,
     text: SectionId,
     rodata: SectionId,
@@ -91,24 +92,23 @@ pub struct ObjectFile {
     eh_addresses: Vec<(usize, u64)>,
 }
 
-impl Default for ObjectFile {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl ObjectFile {
     /// An empty file.
-    pub fn new() -> Self {
-        let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+    pub fn new(arch: Arch) -> Self {
+        let architecture = match arch {
+            Arch::X64 => Architecture::X86_64,
+            Arch::Aarch64 => Architecture::Aarch64,
+        };
+        let mut object = Object::new(BinaryFormat::Elf, architecture, Endianness::Little);
         let text = object.section_id(StandardSection::Text);
         let rodata = object.section_id(StandardSection::ReadOnlyData);
         Self {
+            arch,
             object,
             text,
             rodata,
             symbols: HashMap::new(),
-            eh_frame: EhFrame::new(0),
+            eh_frame: EhFrame::new(arch, 0),
             eh_addresses: Vec::new(),
         }
     }
@@ -141,6 +141,7 @@ impl ObjectFile {
                 }
             };
             let r_type = match relocation.kind {
+                RelocationKind::Abs8 if self.arch == Arch::Aarch64 => elf::R_AARCH64_ABS64,
                 RelocationKind::Call4 => elf::R_X86_64_PLT32,
                 RelocationKind::PcRel4 => elf::R_X86_64_PC32,
                 RelocationKind::GotPcRel4 => elf::R_X86_64_GOTPCREL,
@@ -170,7 +171,11 @@ impl ObjectFile {
         self.object.append_section_data(section, &bytes, 8);
         let text = self.object.section_symbol(self.text);
         for (field, start) in core::mem::take(&mut self.eh_addresses) {
-            let flags = RelocationFlags::Elf { r_type: elf::R_X86_64_PC64 };
+            let r_type = match self.arch {
+                Arch::X64 => elf::R_X86_64_PC64,
+                Arch::Aarch64 => elf::R_AARCH64_PREL64,
+            };
+            let flags = RelocationFlags::Elf { r_type };
             self.relocate(section, field as u64, text, start as i64, flags)?;
         }
         self.object.add_section(Vec::new(), b".note.GNU-stack".to_vec(), SectionKind::Other);

@@ -14,7 +14,6 @@
 //! each step leaves.
 
 use crate::abi::Placement;
-use crate::abi::conventions::ALL_REGS;
 use crate::emit::{self, CompiledFunction, SequenceEmitter};
 use crate::error::CodegenError;
 use crate::frame::{self, StackLimit};
@@ -23,11 +22,9 @@ use crate::observe::{State, Watcher};
 use crate::opt;
 use crate::regalloc::{self, RegisterFile};
 use crate::select;
-use crate::settings::{OptLevel, Settings};
-use crate::x64;
+use crate::settings::{Arch, OptLevel, Settings};
+use crate::{aarch64, x64};
 use sphex_asm::buffer::CodeBuffer;
-use sphex_asm::register::RegSet;
-use sphex_asm::x64::operand::gpr;
 use sphex_ir::{Function, Opcode};
 
 /// Memory that compilations reuse.
@@ -69,7 +66,11 @@ pub fn compile_watched(
     let placement = select_watched(func, settings, ctx, watcher)?;
     let passes = func.work() - before;
     let limit = frame::stack_limit(func, &placement)?;
-    let mut compiled = finish(ctx, &placement, limit.as_ref(), settings, x64::sequence::emit, watcher)?;
+    let sequences = match settings.target.arch {
+        Arch::X64 => x64::sequence::emit,
+        Arch::Aarch64 => aarch64::sequence::emit,
+    };
+    let mut compiled = finish(ctx, &placement, limit.as_ref(), settings, sequences, watcher)?;
     (compiled.steps.passes, compiled.steps.select) = (passes, ctx.select_steps);
     Ok(compiled)
 }
@@ -99,9 +100,13 @@ fn select_watched(
             if settings.verify { verify(func, pass) } else { Ok(()) }
         })?;
     }
-    let placement = crate::abi::place(&func.signature)?;
+    let placement = crate::abi::place(settings.target.arch, &func.signature)?;
     ctx.machine.clear();
-    ctx.select_steps = x64::select(func, &mut ctx.machine, settings, &mut ctx.select)?;
+    ctx.machine.arch = settings.target.arch;
+    ctx.select_steps = match settings.target.arch {
+        Arch::X64 => x64::select(func, &mut ctx.machine, settings, &mut ctx.select)?,
+        Arch::Aarch64 => aarch64::select(func, &mut ctx.machine, settings, &mut ctx.select)?,
+    };
     watcher.step("select", State::Machine(&ctx.machine));
     Ok(placement)
 }
@@ -170,14 +175,15 @@ fn finish(
 
 /// The registers that a function of this convention may hold values in.
 fn register_file(placement: &Placement, settings: &Settings) -> RegisterFile {
-    let mut kept = RegSet::of(&[gpr::RSP, gpr::RBP]);
+    let convention = placement.convention;
+    let mut kept = convention.frame;
     if settings.pinned_reg {
-        kept.insert(gpr::R15);
+        kept.insert(settings.target.arch.pinned_reg());
     }
-    if let Some(vmctx) = placement.convention.vmctx {
+    if let Some(vmctx) = convention.vmctx {
         kept.insert(vmctx);
     }
-    let free = ALL_REGS.difference(kept);
-    let saved = placement.convention.callee_saved;
+    let free = convention.registers.difference(kept);
+    let saved = convention.callee_saved;
     RegisterFile { preferred: free.difference(saved), other: free.intersection(saved) }
 }

@@ -23,7 +23,6 @@ use crate::settings::{Settings, Slots};
 use crate::slots;
 use regalloc2::{Edit, Inst, InstPosition, InstRange, MachineEnv, Output, PRegSet, ProgPoint, SpillSlot};
 use sphex_asm::register::{Reg, RegClass, RegSet};
-use sphex_asm::x64::RowId;
 use sphex_entity::EntityRef;
 
 /// Functions with more instructions are not checked.
@@ -193,7 +192,7 @@ impl Allocation<'_> {
                     written = written.union(func.calls[CallRef::from_u32(data.payload)].clobbers);
                 }
                 Some(_) => {}
-                None => written = written.union(RowId(data.row).row().clobbers),
+                None => written = written.union(func.arch.row_clobbers(data.row)),
             }
         }
         written
@@ -402,7 +401,7 @@ impl regalloc2::Function for View<'_> {
             Some(Pseudo::Call) => self.clobbers[data.payload as usize],
             Some(_) => PRegSet::empty(),
             None => {
-                let clobbers = RowId(data.row).row().clobbers;
+                let clobbers = self.func.arch.row_clobbers(data.row);
                 if clobbers.is_empty() { PRegSet::empty() } else { to_set(clobbers) }
             }
         }

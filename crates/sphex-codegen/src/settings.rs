@@ -5,13 +5,17 @@
 
 use crate::regalloc::Allocator;
 use core::fmt;
+use sphex_asm::aarch64;
 use sphex_asm::x64::features::{Feature, FeatureSet};
 
 /// An instruction set.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Arch {
     /// x86-64.
+    #[default]
     X64,
+    /// AArch64.
+    Aarch64,
 }
 
 /// An operating system: what the code may assume of its surroundings.
@@ -36,6 +40,7 @@ impl Target {
         let mut parts = text.split('-');
         let arch = match parts.next()? {
             "x86_64" | "x86-64" | "x64" => Arch::X64,
+            "aarch64" | "arm64" => Arch::Aarch64,
             _ => return None,
         };
         let mut rest = parts.peekable();
@@ -46,7 +51,10 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("x86_64-linux")
+        f.write_str(match self.arch {
+            Arch::X64 => "x86_64-linux",
+            Arch::Aarch64 => "aarch64-linux",
+        })
     }
 }
 
@@ -79,8 +87,10 @@ pub enum Slots {
 pub struct Settings {
     /// What it is for.
     pub target: Target,
-    /// What its CPU has.
+    /// What its CPU has, if it is an x86-64 one.
     pub features: FeatureSet,
+    /// What its CPU has, if it is an AArch64 one.
+    pub arm_features: aarch64::features::FeatureSet,
     /// How much work goes into it.
     pub opt_level: OptLevel,
     /// The pinned register (r15) is kept out of allocation in every convention; `get_pinned_reg` reads it.
@@ -109,6 +119,7 @@ impl Settings {
         Self {
             target,
             features: FeatureSet::BASELINE,
+            arm_features: aarch64::features::FeatureSet::BASELINE,
             opt_level: OptLevel::None,
             pinned_reg: false,
             probestack: true,
@@ -124,8 +135,10 @@ impl Settings {
 
     /// For the machine this runs on.
     pub fn host() -> Self {
-        let target = Target { arch: Arch::X64, os: Os::Linux };
-        Self { features: FeatureSet::detect(), ..Self::new(target) }
+        let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X64 };
+        let target = Target { arch, os: Os::Linux };
+        let arm_features = aarch64::features::FeatureSet::detect();
+        Self { features: FeatureSet::detect(), arm_features, ..Self::new(target) }
     }
 
     /// Sets what a CLIF line `set NAME` or `set NAME=VALUE` says.
@@ -190,6 +203,9 @@ impl Settings {
 
     fn enable_one(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
         let on = boolean(name, value)?;
+        if self.target.arch == Arch::Aarch64 {
+            return self.enable_arm(name, on);
+        }
         if on && let Some((_, features)) = PRESETS.iter().find(|(preset, _)| *preset == name) {
             self.features = self.features.union(*features);
             return Ok(());
@@ -198,6 +214,19 @@ impl Settings {
             Some(feature) if on => self.features = self.features.with(feature),
             Some(feature) => self.features = self.features.without(feature),
             None if WITHOUT_EFFECT.contains(&name) => {}
+            None => return Err(SettingError::Unknown(name.into())),
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    fn enable_arm(&mut self, name: &str, on: bool) -> Result<(), SettingError> {
+        use aarch64::features::Feature;
+        match Feature::parse(name) {
+            Some(feature) if on => self.arm_features = self.arm_features.with(feature),
+            Some(feature) => self.arm_features = self.arm_features.without(feature),
+            None if ARM_WITHOUT_EFFECT.contains(&name) => {}
             None => return Err(SettingError::Unknown(name.into())),
         }
         Ok(())
@@ -254,6 +283,15 @@ const IGNORED: [&str; 12] = [
 
 /// CPU features of CLIF files that no instruction of ours uses.
 const WITHOUT_EFFECT: [&str; 2] = ["has_avx_vnni", "has_avx512ifma"];
+
+/// The same of AArch64: words that say how return addresses are signed are not heeded yet.
+const ARM_WITHOUT_EFFECT: [&str; 5] = [
+    "use_bti",
+    "sign_return_address",
+    "sign_return_address_all",
+    "sign_return_address_with_bkey",
+    "has_half",
+];
 
 const SSSE3: FeatureSet = FeatureSet::of(&[Feature::Sse3, Feature::Ssse3]);
 const SSE41: FeatureSet = SSSE3.with(Feature::Sse41);
@@ -313,6 +351,13 @@ mod tests {
             "setting opt_level: expected none, speed or speed_and_size, found max"
         );
         assert_eq!(text(s.enable("has_avx=maybe")), "setting has_avx: expected true or false, found maybe");
-        assert_eq!((Target::parse("aarch64"), Target::parse("x86_64-apple-darwin")), (None, None));
+        assert_eq!((Target::parse("riscv64"), Target::parse("x86_64-apple-darwin")), (None, None));
+        let mut arm = Settings::new(Target::parse("aarch64-unknown-linux-gnu").unwrap());
+        arm.enable("has_lse").unwrap();
+        assert_eq!(
+            (arm.target.to_string(), arm.arm_features.to_string()),
+            ("aarch64-linux".into(), "lse".into())
+        );
+        assert_eq!(text(arm.enable("has_avx")), "unknown setting or CPU feature: has_avx");
     }
 }

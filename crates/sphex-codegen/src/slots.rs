@@ -20,12 +20,12 @@ mod budget;
 #[cfg(test)]
 mod budget_tests;
 
+use crate::isa::SlotRows;
 use crate::machine::{Amode, BlockData, MachineFunction, MachineInst, Pseudo, Slot, Span, VARIANT_MEMORY};
 use crate::regalloc::{Allocator, Operand, OperandConstraint, OperandKind, OperandPos, RaClass, VReg};
 use crate::settings::Slots;
 use budget::{definitions, for_each_use, real};
 use smallvec::SmallVec;
-use sphex_asm::x64::{RowId, Variant, op};
 use sphex_entity::EntityRef;
 
 /// A join with more edges takes its parameters through slots.
@@ -222,24 +222,21 @@ impl<'f> Rewrite<'f> {
 
     /// Emits a load of the value's slot into `to`.
     fn load(&mut self, to: VReg, value: VReg) {
-        self.access([op::MOV_RM, op::MOVUPS_RM, op::MOVSD_RM], value, Operand::reg_def(to));
+        self.access(self.func.arch.slot_rows().load, value, Operand::reg_def(to));
     }
 
     /// Emits a store of `from` to the value's slot.
     fn store(&mut self, from: VReg, value: VReg) {
-        self.access([op::MOV_MR, op::MOVUPS_MR, op::MOVSD_MR], value, Operand::reg_use(from));
+        self.access(self.func.arch.slot_rows().store, value, Operand::reg_use(from));
     }
 
-    fn access(&mut self, rows: [RowId; 3], value: VReg, operand: Operand) {
+    fn access(&mut self, rows: [u16; 3], value: VReg, operand: Operand) {
         let Some(slot) = self.slots[value.vreg()] else { return };
-        let (row, variant) = match (value.class(), self.func.wide_vectors) {
-            (RaClass::Int, _) => (rows[0], Variant::S64),
-            (_, true) => (rows[1], Variant::NONE),
-            (_, false) => (rows[2], Variant::NONE),
-        };
+        let is_int = value.class() == RaClass::Int;
+        let row = rows[SlotRows::kind(is_int, self.func.wide_vectors)];
         let payload = self.func.amode(Amode::slot(slot, 0)).as_u32();
-        let variant = variant.0 | VARIANT_MEMORY;
-        let inst = MachineInst { row: row.0, variant, operands: 0, payload, location: self.location };
+        let variant = SlotRows::variant(is_int).0 | VARIANT_MEMORY;
+        let inst = MachineInst { row, variant, operands: 0, payload, location: self.location };
         self.push(inst, &[operand]);
     }
 }

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use sphex_artifact::sections::{
     AddressRow, FrameState, FunctionRow, InlineNode, Safepoint, SafepointSlot, TrapRow,
 };
-use sphex_artifact::target::Target;
+use sphex_artifact::target::{Arch, Target};
 use sphex_artifact::write::{Addresses, TextLayout};
 use sphex_asm::aarch64;
 use sphex_asm::record::{Relocation, RelocationKind, RelocationTarget};
@@ -83,7 +83,11 @@ pub(crate) fn link(target: Target, inputs: Vec<Input>) -> Result<Linked> {
     }
     let by_name: FxHashMap<ExternalName, u32> =
         inputs.iter().zip(&places).map(|(input, &(start, _))| (input.name.clone(), start)).collect();
-    let mut eh_frame = EhFrame::new(TextLayout::new(target, text, 0).eh_frame as i64);
+    let arch = match target.arch {
+        Arch::X64 => sphex_codegen::settings::Arch::X64,
+        Arch::Aarch64 => sphex_codegen::settings::Arch::Aarch64,
+    };
+    let mut eh_frame = EhFrame::new(arch, TextLayout::new(target, text, 0).eh_frame as i64);
     for (input, &(start, _)) in inputs.iter().zip(&places) {
         eh_frame.add(u64::from(start), input.code.code.len() as u64, &input.code.unwind);
     }

@@ -216,6 +216,7 @@ impl Settings {
     pub fn artifact_target(&self) -> Target {
         let arch = match self.codegen.target.arch {
             sphex_codegen::settings::Arch::X64 => Arch::X64,
+            sphex_codegen::settings::Arch::Aarch64 => Arch::Aarch64,
         };
         let os = match self.codegen.target.os {
             sphex_codegen::settings::Os::Linux => Os::Linux,
@@ -226,8 +227,12 @@ impl Settings {
     /// The CPU features that code may use, as an artifact records them.
     pub fn artifact_features(&self) -> CpuFeatures {
         let arch = self.artifact_target().arch;
-        let named = self.codegen.features.iter().filter_map(|f| CpuFeatures::named(arch, f.setting()));
-        named.fold(CpuFeatures::NONE, CpuFeatures::union)
+        let named: Vec<&str> = match arch {
+            Arch::X64 => self.codegen.features.iter().map(|f| f.setting()).collect(),
+            Arch::Aarch64 => self.codegen.arm_features.iter().map(|f| f.setting()).collect(),
+        };
+        let bits = named.iter().filter_map(|name| CpuFeatures::named(arch, name));
+        bits.fold(CpuFeatures::NONE, CpuFeatures::union)
     }
 }
 

@@ -30,7 +30,10 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         None => Settings::host(),
         Some(name) => {
             let target = sphex_codegen::settings::Target::parse(name).ok_or_else(|| {
-                Error::new(ErrorKind::Argument, format!("no such target: {name}; expected x86_64-linux"))
+                Error::new(
+                    ErrorKind::Argument,
+                    format!("no such target: {name}; expected x86_64-linux or aarch64-linux"),
+                )
             })?;
             Settings::for_target(target)
         }

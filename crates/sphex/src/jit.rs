@@ -68,6 +68,10 @@ impl Jit {
     /// debugger and unwinder hear of the code. How it is compiled is up to `settings` alone.
     pub fn with_engine(engine: &Engine, functions: Vec<Function>, settings: &Settings) -> Result<Jit> {
         let host = Settings::host();
+        if settings.target != host.target {
+            let message = format!("the code would be for {}, this is {}", settings.target, host.target);
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         if let Some(missing) = settings.features.iter().find(|feature| !host.features.has(*feature)) {
             let message = format!("the code would need a CPU with {}", missing.name());
             return Err(Error::new(ErrorKind::Unsupported, message));

@@ -5,7 +5,7 @@
 //! [`crate::operand`].
 
 pub use crate::operand::{Address, Mem, Operand, Size, Variant};
-use crate::register::Reg;
+use crate::register::{Reg, RegClass};
 
 /// The integer register with this number: 31 is the zero register or the stack pointer, as the operand says.
 pub const fn x(number: u8) -> Reg {
@@ -25,6 +25,24 @@ pub const LR: Reg = x(30);
 pub const SP: Reg = x(31);
 /// The zero register, where an operand may be it.
 pub const ZR: Reg = x(31);
+
+/// The name of a register at its full width: `x0`, `v0`; 31 is `sp`.
+pub const fn register_name(reg: Reg) -> &'static str {
+    const X: [&str; 32] = [
+        "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+        "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "fp",
+        "lr", "sp",
+    ];
+    const V: [&str; 32] = [
+        "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15",
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29",
+        "v30", "v31",
+    ];
+    match reg.class() {
+        RegClass::Int => X[reg.number() as usize],
+        RegClass::Vector => V[reg.number() as usize],
+    }
+}
 
 /// A condition on the flags. The number is the hardware's; the opposite is the number with its lowest bit flipped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

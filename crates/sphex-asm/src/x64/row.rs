@@ -30,6 +30,12 @@ impl RowId {
     }
 }
 
+impl From<RowId> for u16 {
+    fn from(id: RowId) -> u16 {
+        id.0
+    }
+}
+
 impl core::fmt::Debug for RowId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(ROWS.get(self.0 as usize).map_or("?", |row| row.id))

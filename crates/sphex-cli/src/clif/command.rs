@@ -280,7 +280,7 @@ pub fn compile_file(file: &Path, target: &str, output: &Path) -> anyhow::Result<
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parsed = TestFile::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     let target = Target::parse(target)
-        .with_context(|| format!("unknown target: expected x86_64-linux, found {target}"))?;
+        .with_context(|| format!("unknown target: expected x86_64-linux or aarch64-linux, found {target}"))?;
     let mut settings = Settings::new(target);
     for (name, value) in &parsed.settings {
         settings.set(name, value.as_deref()).with_context(|| file.display().to_string())?;

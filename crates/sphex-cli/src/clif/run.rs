@@ -15,7 +15,8 @@ fn runnable(file: &TestFile<'_>, outcome: &mut Outcome) -> Result<Vec<Settings>,
     let host = Settings::host();
     let mut found = Vec::new();
     for line in &file.targets {
-        let Some(target) = Target::parse(&line.isa) else { continue };
+        let target = Target::parse(&line.isa).filter(|target| target.arch == host.target.arch);
+        let Some(target) = target else { continue };
         let settings = settings_for(line, target)?;
         let missing: Vec<&str> =
             settings.features.iter().filter(|f| !host.features.has(*f)).map(|f| f.name()).collect();
@@ -41,7 +42,9 @@ fn settings_for(line: &TargetLine, target: Target) -> Result<Settings, String> {
 
 /// The settings of the first target that Sphex has, or the defaults.
 pub fn settings_of(file: &TestFile<'_>) -> Result<Settings, String> {
-    let known = file.targets.iter().find_map(|line| Some((line, Target::parse(&line.isa)?)));
+    let known = file.targets.iter().find_map(|line| {
+        Some((line, Target::parse(&line.isa).filter(|target| target.arch == Settings::host().target.arch)?))
+    });
     match known {
         Some((line, target)) => settings_for(line, target),
         None => Ok(Settings::host()),

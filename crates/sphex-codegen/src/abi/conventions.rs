@@ -1,9 +1,10 @@
-//! Calling conventions of x86-64 as data.
+//! Calling conventions as data: what a row says, and the rows of x86-64.
 //!
 //! Needs: nothing. Gives: [`convention`], one row for each name. The `sphex` row's lists are those of
 //! `sphex_artifact::convention`, which the runtime reads; a test compares the two.
 
 use crate::error::CodegenError;
+use crate::settings::Arch;
 use sphex_asm::register::{Reg, RegSet};
 use sphex_asm::x64::operand::gpr::*;
 use sphex_asm::x64::operand::xmm;
@@ -14,6 +15,10 @@ use sphex_ir::CallConv;
 pub struct Convention {
     /// Its name.
     pub name: &'static str,
+    /// Every register that code may hold values in, those of the frame included.
+    pub registers: RegSet,
+    /// The stack and frame pointers and what else the prologue sees to itself: never allocated, never among the saved.
+    pub frame: RegSet,
     /// Integer argument registers in order.
     pub int_args: &'static [Reg],
     /// Vector argument registers in order.
@@ -24,6 +29,8 @@ pub struct Convention {
     pub vector_returns: &'static [Reg],
     /// Registers that keep their value across a call.
     pub callee_saved: RegSet,
+    /// Of these, the ones of which only the low halves are kept: a caller counts them as clobbered.
+    pub half_saved: RegSet,
     /// Whether the `n`th argument takes the `n`th register of its class, whatever came before.
     pub by_position: bool,
     /// Bytes at the bottom of the stack arguments that belong to the callee.
@@ -52,18 +59,21 @@ const XMM: [Reg; 16] = {
 };
 
 /// Every register that code may hold values in, the stack and frame pointers included.
-pub const ALL_REGS: RegSet = RegSet::of(&INT).union(RegSet::of(&XMM));
+const ALL_REGS: RegSet = RegSet::of(&INT).union(RegSet::of(&XMM));
 
 /// What is never clobbered.
 const FRAME: RegSet = RegSet::of(&[RSP, RBP]);
 
 const SYSTEM_V: Convention = Convention {
     name: "system_v",
+    registers: ALL_REGS,
+    frame: FRAME,
     int_args: &[RDI, RSI, RDX, RCX, R8, R9],
     vector_args: &[xmm(0), xmm(1), xmm(2), xmm(3), xmm(4), xmm(5), xmm(6), xmm(7)],
     int_returns: &[RAX, RDX],
     vector_returns: &[xmm(0), xmm(1)],
     callee_saved: FRAME.union(RegSet::of(&[RBX, R12, R13, R14, R15])),
+    half_saved: RegSet::EMPTY,
     by_position: false,
     shadow_bytes: 0,
     callee_pops: false,
@@ -133,8 +143,15 @@ const WINDOWS_FASTCALL: Convention = Convention {
     ..SYSTEM_V
 };
 
-/// The convention of this name on x86-64.
-pub fn convention(conv: CallConv) -> Result<&'static Convention, CodegenError> {
+/// The convention of this name.
+pub fn convention(arch: Arch, conv: CallConv) -> Result<&'static Convention, CodegenError> {
+    match arch {
+        Arch::X64 => x64(conv),
+        Arch::Aarch64 => super::aarch64::convention(conv),
+    }
+}
+
+fn x64(conv: CallConv) -> Result<&'static Convention, CodegenError> {
     static ROWS: [Convention; 6] = [SYSTEM_V, TAIL, SPHEX, WINCH, PRESERVE_ALL, WINDOWS_FASTCALL];
     Ok(match conv {
         CallConv::SystemV | CallConv::Fast => &ROWS[0],

@@ -4,10 +4,11 @@
 //! the top of the entry block. Every stack parameter is loaded here: later, tail calls write over them.
 
 use super::{Place, Placement};
+use crate::isa::SlotRows;
 use crate::machine::{Amode, Base, MachineFunction, Pseudo};
 use crate::regalloc::VReg;
-use sphex_asm::register::{Reg, RegClass};
-use sphex_asm::x64::{Variant, op};
+use sphex_asm::operand::Variant;
+use sphex_asm::register::Reg;
 use sphex_ir::types::I64;
 use sphex_ir::{Signature, Type};
 
@@ -50,22 +51,14 @@ pub fn copy_pinned(func: &mut MachineFunction, to: VReg, from: Reg) {
 
 /// Emits a load of a whole 8- or 16-byte slot that holds a value of this type. It cannot fault.
 pub fn load(func: &mut MachineFunction, ty: Type, to: VReg, from: Amode) {
-    match class(ty) {
-        RegClass::Int => func.inst(op::MOV_RM, Variant::S64).write(to).mem(from),
-        RegClass::Vector if ty.bits() <= 64 => func.inst(op::MOVSD_RM, Variant::NONE).write(to).mem(from),
-        RegClass::Vector => func.inst(op::MOVUPS_RM, Variant::NONE).write(to).mem(from),
-    };
+    let row = func.arch.slot_rows().load[SlotRows::kind(ty.is_int(), ty.bits() > 64)];
+    func.inst(row, SlotRows::variant(ty.is_int())).write(to).mem(from);
 }
 
 /// Emits a store of a value of this type to its 8- or 16-byte slot. It cannot fault.
 pub fn store(func: &mut MachineFunction, ty: Type, from: VReg, to: Amode) {
-    match class(ty) {
-        RegClass::Int => func.inst(op::MOV_MR, Variant::S64).mem(to).read(from),
-        RegClass::Vector if ty.bits() <= 64 => func.inst(op::MOVSD_MR, Variant::NONE).mem(to).read(from),
-        RegClass::Vector => func.inst(op::MOVUPS_MR, Variant::NONE).mem(to).read(from),
-    };
-}
-
-fn class(ty: Type) -> RegClass {
-    if ty.is_int() { RegClass::Int } else { RegClass::Vector }
+    let rows = func.arch.slot_rows();
+    let row = rows.store[SlotRows::kind(ty.is_int(), ty.bits() > 64)];
+    let inst = func.inst(row, SlotRows::variant(ty.is_int()));
+    if rows.memory_first { inst.mem(to).read(from).end() } else { inst.read(from).mem(to).end() }
 }

@@ -25,7 +25,7 @@ fn show(places: &[Place]) -> String {
 
 /// One line a case: parameters, results, return pointer, bytes.
 fn check(conv: CallConv, params: &[Type], returns: &[Type], expected: &str) {
-    let p = place(&signature(conv, params, returns)).unwrap();
+    let p = place(Arch::X64, &signature(conv, params, returns)).unwrap();
     let text = format!(
         "({}) -> {} | {} {} {}",
         show(&p.params),
@@ -75,27 +75,30 @@ fn vmctx_is_pinned_only_where_the_convention_says() {
     let vmctx = AbiParam::special(I64, Purpose::VmContext);
     let mut sig = signature(CallConv::Sphex, &[I64], &[]);
     sig.params.insert(0, vmctx);
-    assert_eq!(show(&place(&sig).unwrap().params), "=r15 rdi");
+    assert_eq!(show(&place(Arch::X64, &sig).unwrap().params), "=r15 rdi");
     sig.call_conv = CallConv::Tail;
-    assert_eq!(show(&place(&sig).unwrap().params), "rdi rsi");
+    assert_eq!(show(&place(Arch::X64, &sig).unwrap().params), "rdi rsi");
 }
 
 #[test]
 fn a_lone_sret_is_returned() {
     let mut sig = signature(CallConv::SystemV, &[], &[]);
     sig.params.push(AbiParam::special(I64, Purpose::StructReturn));
-    assert_eq!(place(&sig).unwrap().returned_sret.map(|s| s.0), Some(0));
+    assert_eq!(place(Arch::X64, &sig).unwrap().returned_sret.map(|s| s.0), Some(0));
     sig.returns.push(AbiParam::new(I64));
-    assert_eq!(place(&sig).unwrap().returned_sret, None);
+    assert_eq!(place(Arch::X64, &sig).unwrap().returned_sret, None);
 }
 
 #[test]
 fn too_much_and_too_wide_are_refused() {
     let many = signature(CallConv::Sphex, &[I64; 6 + 8191], &[]);
-    assert!(matches!(place(&many), Err(CodegenError::SignatureTooLarge { limit: POP_LIMIT, .. })));
-    assert!(place(&signature(CallConv::SystemV, &[I64; 6 + 8191], &[])).is_ok());
-    assert_eq!(place(&signature(CallConv::SystemV, &[I128], &[])), Err(CodegenError::UnsupportedType(I128)));
-    assert!(place(&signature(CallConv::AppleAarch64, &[], &[])).is_err());
+    assert!(matches!(place(Arch::X64, &many), Err(CodegenError::SignatureTooLarge { limit: POP_LIMIT, .. })));
+    assert!(place(Arch::X64, &signature(CallConv::SystemV, &[I64; 6 + 8191], &[])).is_ok());
+    assert_eq!(
+        place(Arch::X64, &signature(CallConv::SystemV, &[I128], &[])),
+        Err(CodegenError::UnsupportedType(I128))
+    );
+    assert!(place(Arch::X64, &signature(CallConv::AppleAarch64, &[], &[])).is_err());
 }
 
 /// The runtime places values by `sphex_artifact::convention`: both must agree on everything.
@@ -107,7 +110,7 @@ fn sphex_is_what_the_runtime_thinks_it_is() {
         let (params, returns): (Vec<_>, Vec<_>) =
             ((0..seed % 23).map(pick).collect(), (0..seed % 17).map(|n| pick(n + 3)).collect());
         let types = |list: &[(Type, Shape)]| list.iter().map(|k| k.0).collect::<Vec<_>>();
-        let ours = place(&signature(CallConv::Sphex, &types(&params), &types(&returns))).unwrap();
+        let ours = place(Arch::X64, &signature(CallConv::Sphex, &types(&params), &types(&returns))).unwrap();
         let theirs =
             shared::place(&shared::SPHEX_X64, params.iter().map(|k| k.1), returns.iter().map(|k| k.1))
                 .unwrap();
@@ -124,7 +127,7 @@ fn sphex_is_what_the_runtime_thinks_it_is() {
         assert_eq!((ours.stack_bytes, ours.return_bytes), (theirs.stack_bytes, theirs.return_bytes));
         assert!(ours.return_pointer.iter().zip(&theirs.return_pointer).all(|(a, b)| same(a, b)));
     }
-    let row = convention(CallConv::Sphex).unwrap();
+    let row = convention(Arch::X64, CallConv::Sphex).unwrap();
     assert_eq!(row.vmctx, Some(Reg::int(shared::SPHEX_X64.vmctx.number)));
     assert_eq!(row.caller_vmctx, Reg::int(shared::SPHEX_X64.caller_vmctx.number));
 }

@@ -28,10 +28,10 @@ const PLAIN_COMPARE: u32 = 4096;
 const UNROLLED_PROBES: u32 = 5;
 
 /// The way out of line where the stack limit was reached, and back.
-pub(super) struct SlowPath {
-    label: Label,
-    back: Label,
-    call: (i32, i32),
+pub(crate) struct SlowPath {
+    pub(crate) label: Label,
+    pub(crate) back: Label,
+    pub(crate) call: (i32, i32),
 }
 
 fn imm(value: impl Into<i64>) -> Operand {
@@ -71,11 +71,6 @@ impl Emitter<'_> {
             self.buffer.unwind(UnwindOp::SaveRegister { register, offset });
         }
         slow
-    }
-
-    /// The location of the first instruction that has one.
-    fn first_location(&self) -> u32 {
-        self.func.insts.iter().map(MachineInst::location).find(|&at| at != 0).unwrap_or(0)
     }
 
     fn store_whole(&mut self, to: Mem, from: Reg) {

@@ -6,7 +6,7 @@ use crate::frame::LimitAction;
 use crate::machine::{Amode, Call};
 use crate::pipeline::{Context, compile_machine};
 use crate::regalloc::VReg;
-use crate::settings::Target as SettingsTarget;
+use crate::settings::{Arch, Target as SettingsTarget};
 use crate::unwind::tests::check_one;
 use expect_test::{Expect, expect};
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
@@ -52,7 +52,7 @@ fn compile(
     limit: Option<StackLimit>,
     build: impl FnOnce(&mut MachineFunction, &Placement),
 ) -> CompiledFunction {
-    let placement = place(sig).unwrap();
+    let placement = place(Arch::X64, sig).unwrap();
     let mut ctx = Context::new();
     build(&mut ctx.machine, &placement);
     ctx.machine.finish();

@@ -14,11 +14,10 @@
 //! T4. A block that looks, and then jumps to one that looks, need not: an outer loop's header before an inner one's. Not if
 //!     that one does the same, so that of a cycle of them one looks.
 
-use super::Emitter;
+use super::{EmitTarget, Emitter};
 use crate::machine::{MachineBlock, Pseudo};
 use sphex_artifact::Trap;
 use sphex_asm::buffer::Label;
-use sphex_asm::x64::op;
 use sphex_entity::EntityRef;
 
 /// Most instructions of a loop that stands there four times, and twice.
@@ -29,7 +28,7 @@ const BLOCKS: usize = 12;
 
 /// A block in the order of emission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The block.
     pub block: MachineBlock,
     /// Which copy of it (T2).
@@ -60,7 +59,7 @@ impl Loops {
     }
 }
 
-impl Emitter<'_> {
+impl<T: EmitTarget> Emitter<'_, T> {
     /// The places of the blocks of this order, which are not rare.
     pub(super) fn places(&mut self, order: Vec<MachineBlock>) -> Vec<Place> {
         let order = self.latches_before_headers(order);
@@ -182,7 +181,7 @@ impl Emitter<'_> {
     /// Whether an instruction is part of a look that is left out: a later turn's (T2), or one of a block that jumps to a
     /// block that looks in any case (T4).
     pub(super) fn is_left_out(&self, place: Place, index: usize) -> bool {
-        let compares = self.func.insts[index].row == op::CMP_MI.0
+        let compares = self.func.insts[index].row == T::LOOK
             && self.func.insts[index].pseudo().is_none()
             && index + 1 < self.func.blocks[place.block].insts.range().end
             && self.is_look(index + 1);

@@ -8,9 +8,9 @@ use super::{
 use crate::regalloc::{
     Allocation, Location, Operand, OperandConstraint, OperandKind, OperandPos, VReg, from_preg,
 };
+use crate::settings::Arch;
 use core::fmt::{self, Write};
-use sphex_asm::x64::operand::{Size, register_name};
-use sphex_asm::x64::{Cond, RowId, Variant};
+use sphex_asm::operand::Variant;
 
 impl fmt::Display for MachineFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,9 +85,9 @@ impl Listing<'_> {
         {
             *next += 1;
             f.write_str("    move ")?;
-            location(f, edit.to)?;
+            location(f, self.func.arch, edit.to)?;
             f.write_str(" <- ")?;
-            location(f, edit.from)?;
+            location(f, self.func.arch, edit.from)?;
             f.write_char('\n')?;
         }
         Ok(())
@@ -116,12 +116,9 @@ impl Listing<'_> {
                 self.pseudo(f, index, pseudo, variant, inst.payload)?;
             }
             None => {
-                let row = RowId(inst.row).row();
-                f.write_str(row.name)?;
-                if row.conditional {
-                    f.write_str(variant.get_cond().suffix())?;
-                }
-                if row.sizes != 0 {
+                let (name, sized) = func.arch.row_name(inst.row, variant);
+                f.write_str(&name)?;
+                if sized {
                     write!(f, ".{}", variant.get_size().bits())?;
                 }
             }
@@ -129,8 +126,8 @@ impl Listing<'_> {
         for (k, operand) in func.operands_of(index).iter().enumerate() {
             f.write_str(if k == 0 { " " } else { ", " })?;
             match self.allocation {
-                Some(allocation) => allocated(f, *operand, allocation.location(index, k))?,
-                None => dump_operand(f, *operand)?,
+                Some(allocation) => allocated(f, func.arch, *operand, allocation.location(index, k))?,
+                None => dump_operand(f, func.arch, *operand)?,
             }
         }
         if inst.variant & VARIANT_MEMORY != 0 {
@@ -161,14 +158,14 @@ impl Listing<'_> {
         payload: u32,
     ) -> fmt::Result {
         let func = self.func;
+        let cond = |number| func.arch.condition_name(number);
         match pseudo {
-            Pseudo::JumpIf | Pseudo::TrapIf => write!(f, " {}", variant.get_cond().suffix()),
+            Pseudo::JumpIf | Pseudo::TrapIf => write!(f, " {}", cond(variant.get_cond_bits())),
             Pseudo::JumpIfBoth | Pseudo::JumpIfEither | Pseudo::TrapIfBoth | Pseudo::TrapIfEither => {
-                let second = Cond::ALL[payload as usize & 15];
-                write!(f, " {} {}", variant.get_cond().suffix(), second.suffix())
+                write!(f, " {} {}", cond(variant.get_cond_bits()), cond(payload as u8))
             }
             Pseudo::CompareIfBoth | Pseudo::CompareIfEither => {
-                let conds = (variant.get_cond().suffix(), func.insts[index].second_cond().suffix());
+                let conds = (cond(variant.get_cond_bits()), cond(func.insts[index].second_cond_bits()));
                 write!(f, ".{} {} {} ${}", variant.get_size().bits(), conds.0, conds.1, payload as i32)
             }
             Pseudo::JumpTable => write!(f, " {:?}", func.jump_tables[payload as usize]),
@@ -195,7 +192,7 @@ impl Listing<'_> {
         match amode.base {
             Base::None => f.write_str("0")?,
             Base::Reg(vreg) => self.register(f, inst, vreg)?,
-            Base::Pinned(reg) => f.write_str(register_name(reg, Size::S64))?,
+            Base::Pinned(reg) => f.write_str(self.func.arch.register_name(reg))?,
             Base::Slot(slot) => write!(f, "{slot}")?,
             Base::Incoming => f.write_str("incoming")?,
             Base::Outgoing => f.write_str("outgoing")?,
@@ -224,31 +221,31 @@ impl Listing<'_> {
         };
         let found = self.func.operands_of(inst).iter().rposition(is_it);
         match (self.allocation, found) {
-            (Some(allocation), Some(k)) => location(f, allocation.location(inst, k)),
+            (Some(allocation), Some(k)) => location(f, self.func.arch, allocation.location(inst, k)),
             _ => write!(f, "{vreg}"),
         }
     }
 }
 
-fn location(f: &mut fmt::Formatter<'_>, location: Location) -> fmt::Result {
+fn location(f: &mut fmt::Formatter<'_>, arch: Arch, location: Location) -> fmt::Result {
     match location {
-        Location::Reg(reg) => f.write_str(register_name(reg, Size::S64)),
+        Location::Reg(reg) => f.write_str(arch.register_name(reg)),
         Location::Spill(word) => write!(f, "spill{word}"),
     }
 }
 
 /// An operand that has a place: `v12=rax` is written there, `v12:rax` is read.
-fn allocated(f: &mut fmt::Formatter<'_>, operand: Operand, place: Location) -> fmt::Result {
+fn allocated(f: &mut fmt::Formatter<'_>, arch: Arch, operand: Operand, place: Location) -> fmt::Result {
     if operand.as_fixed_nonallocatable().is_none() {
         let mark = if operand.kind() == OperandKind::Def { '=' } else { ':' };
         write!(f, "{}{mark}", operand.vreg())?;
     }
-    location(f, place)
+    location(f, arch, place)
 }
 
-fn dump_operand(f: &mut fmt::Formatter<'_>, operand: Operand) -> fmt::Result {
+fn dump_operand(f: &mut fmt::Formatter<'_>, arch: Arch, operand: Operand) -> fmt::Result {
     if let Some(preg) = operand.as_fixed_nonallocatable() {
-        return f.write_str(register_name(from_preg(preg), Size::S64));
+        return f.write_str(arch.register_name(from_preg(preg)));
     }
     let early_def = operand.kind() == OperandKind::Def && operand.pos() == OperandPos::Early;
     let late_use = operand.kind() == OperandKind::Use && operand.pos() == OperandPos::Late;
@@ -258,7 +255,7 @@ fn dump_operand(f: &mut fmt::Formatter<'_>, operand: Operand) -> fmt::Result {
     };
     write!(f, "{role}{}{}", if early_def || late_use { "!" } else { "" }, operand.vreg())?;
     match operand.constraint() {
-        OperandConstraint::FixedReg(preg) => write!(f, ":{}", register_name(from_preg(preg), Size::S64)),
+        OperandConstraint::FixedReg(preg) => write!(f, ":{}", arch.register_name(from_preg(preg))),
         OperandConstraint::Reuse(k) => write!(f, ":#{k}"),
         OperandConstraint::Any => f.write_str(":any"),
         OperandConstraint::Stack => f.write_str(":stack"),

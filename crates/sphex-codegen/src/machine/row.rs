@@ -1,6 +1,7 @@
 //! What one machine instruction is: sixteen bytes, a row of the ISA's table or a [`Pseudo`].
 
-use sphex_asm::x64::{Cond, Variant};
+use sphex_asm::operand::Variant;
+use sphex_asm::x64::Cond;
 
 /// The first row number that is a [`Pseudo`].
 pub const FIRST_PSEUDO: u16 = 0xff00;
@@ -145,7 +146,12 @@ impl MachineInst {
 
     /// The condition that a comparing branch reads after its own comparison.
     pub const fn second_cond(&self) -> Cond {
-        Cond::ALL[(self.variant >> SECOND_COND & 15) as usize]
+        Cond::ALL[self.second_cond_bits() as usize]
+    }
+
+    /// The same by its number.
+    pub const fn second_cond_bits(&self) -> u8 {
+        (self.variant >> SECOND_COND & 15) as u8
     }
 }
 

@@ -5,7 +5,7 @@ use super::eh_frame::{EhFrame, dwarf_number};
 use crate::abi::{Place, place};
 use crate::emit::CompiledFunction;
 use crate::pipeline::{Context, compile};
-use crate::settings::{Settings, Target};
+use crate::settings::{Arch, Settings, Target};
 use sphex_asm::register::RegSet;
 use sphex_ir::Function;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn for_each_function(mut visit: impl FnMut(&Function, &CompiledFunction)) -> usi
 
 /// Checks a function as compiled.
 pub(crate) fn check_one(compiled: &CompiledFunction, saved: RegSet) {
-    let mut section = EhFrame::new(0x1000);
+    let mut section = EhFrame::new(Arch::X64, 0x1000);
     section.add(0, compiled.code.len() as u64, &compiled.unwind);
     let rows = Rows::read(&section.finish(), 0x1000);
     let saved: Vec<u8> = saved.iter().map(dwarf_number).collect();
@@ -53,7 +53,7 @@ pub(crate) fn check_one(compiled: &CompiledFunction, saved: RegSet) {
 #[test]
 fn every_instruction_of_every_test_function_unwinds() {
     let count = for_each_function(|func, compiled| {
-        let placement = place(&func.signature).unwrap();
+        let placement = place(Arch::X64, &func.signature).unwrap();
         let mut saved = placement.convention.callee_saved;
         for place in &placement.returns {
             if let Place::Reg(reg) = *place {
@@ -67,7 +67,7 @@ fn every_instruction_of_every_test_function_unwinds() {
 
 #[test]
 fn the_section_has_one_cie_and_ends_in_zero() {
-    let (mut section, mut expected, mut at) = (EhFrame::new(0x2000), Vec::new(), 0u64);
+    let (mut section, mut expected, mut at) = (EhFrame::new(Arch::X64, 0x2000), Vec::new(), 0u64);
     for_each_function(|_, compiled| {
         if at > 0x1_0000 {
             return;

@@ -13,6 +13,7 @@ use crate::abi::{Place, Placement, place};
 use crate::error::CodegenError;
 use crate::machine::{Amode, Base, Call, Slot, Target, Vmctx};
 use crate::regalloc::VReg;
+use crate::settings::Arch;
 use sphex_asm::register::Reg;
 use sphex_asm::x64::operand::gpr;
 use sphex_asm::x64::{Variant, op};
@@ -39,7 +40,7 @@ impl Lower<'_> {
         let func = self.select.func;
         let Some(sig) = func.call_signature(self.data(inst)) else { return Err(self.error(inst)) };
         let sig = &func.signatures[sig];
-        let placement = place(sig)?;
+        let placement = place(Arch::X64, sig)?;
         let args: Vec<Value> = self.call_args(inst);
         let callee = self.callee(inst, sig, &placement, &args, false);
         let results: Vec<VReg> = func.results(inst).map(|value| self.select.value_reg(value)).collect();
@@ -51,7 +52,7 @@ impl Lower<'_> {
         let func = self.select.func;
         let Some(sig) = func.call_signature(self.data(inst)) else { return Err(self.error(inst)) };
         let sig = &func.signatures[sig];
-        let placement = place(sig)?;
+        let placement = place(Arch::X64, sig)?;
         let own = self.placement.convention;
         if !placement.callee_pops() || placement.convention != own {
             return Err(CodegenError::UnsupportedConvention {
@@ -231,7 +232,7 @@ impl Lower<'_> {
         let mut sig = Signature::new(CallConv::SystemV);
         sig.params = params.iter().map(|&ty| AbiParam::new(ty)).collect();
         sig.returns = vec![AbiParam::new(result)];
-        let placement = place(&sig)?;
+        let placement = place(Arch::X64, &sig)?;
         let symbol = self.select.machine.symbol(&ExternalName::symbol(name));
         let address = self.gpr();
         self.symbol_into(address, symbol, false, 0);

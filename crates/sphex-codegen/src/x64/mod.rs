@@ -49,7 +49,7 @@ pub fn select<'f>(
     settings: &'f Settings,
     scratch: &mut crate::select::Scratch,
 ) -> Result<u64, CodegenError> {
-    let placement = crate::abi::place(&func.signature)?;
+    let placement = crate::abi::place(settings.target.arch, &func.signature)?;
     check_types(func)?;
     for slot in func.stack_slots.values() {
         machine.add_slot(slot.size, slot.align_shift);

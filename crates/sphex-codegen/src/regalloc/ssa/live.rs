@@ -13,7 +13,6 @@ use super::{CALL, COLD, EXIT, FAR, NONE, class_of};
 use crate::machine::{CallRef, MachineFunction, Pseudo, Span};
 use crate::regalloc::{Operand, OperandConstraint, OperandKind, from_preg};
 use sphex_asm::register::{Reg, RegClass, RegSet};
-use sphex_asm::x64::RowId;
 use std::collections::BinaryHeap;
 
 /// Where a register is taken by an operand that must be there.
@@ -473,7 +472,7 @@ pub(super) fn clobbers(func: &MachineFunction, inst: usize) -> RegSet {
     match data.pseudo() {
         Some(Pseudo::Call) => func.calls[CallRef::from_u32(data.payload)].clobbers,
         Some(_) => RegSet::EMPTY,
-        None => RowId(data.row).row().clobbers,
+        None => func.arch.row_clobbers(data.row),
     }
 }
 
