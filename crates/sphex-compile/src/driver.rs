@@ -8,7 +8,7 @@ use crate::error::{CompileError, FunctionName};
 use crate::link::{self, Input};
 use crate::module::{self, ModuleInfo};
 use crate::settings::Settings;
-use crate::translate;
+use crate::translate::{self, Prescan};
 use crate::watch::{self, State, Watch, Which};
 use sphex_artifact::images;
 use sphex_artifact::module::{self as desc, Description};
@@ -214,14 +214,14 @@ fn codegen_error(function: FunctionName, error: &sphex_codegen::CodegenError) ->
 }
 
 /// What was seen of a body, and whether it may be inlined.
-pub(crate) type Seen = (prescan::Prescan, bool);
+pub(crate) type Seen = (Prescan, bool);
 
 /// What a prescan has seen.
 pub(crate) fn seen(
     info: &ModuleInfo<'_>,
     settings: &Settings,
     position: usize,
-    scan: prescan::Prescan,
+    scan: Prescan,
     scratch: &mut translate::Scratch,
 ) -> Seen {
     let inline = translate::candidate(info, settings, position, &scan, scratch);

@@ -19,6 +19,7 @@ use sphex_artifact::records::FunctionRecords;
 use sphex_artifact::sections::{AddressRow, FrameState, FunctionRow, InlineNode, Kind, TrapRow};
 use sphex_artifact::write::Name;
 use sphex_asm::record::{RelocationTarget, UnwindRecord};
+use sphex_codegen::settings::Arch;
 use sphex_codegen::unwind::eh_frame::EhFrame;
 use sphex_ir::ExternalName;
 use std::ops::Range;
@@ -129,7 +130,12 @@ impl<'a> LazyModule<'a> {
         driver::renew(&mut worker.0, &self.info, position);
         let mut unplaced = Unplaced { input, eh_frame: Vec::new() };
         let code = &unplaced.input.code;
-        unplaced.eh_frame = eh_frame(unplaced.eh_frame_start(), code.code.len(), &code.unwind);
+        unplaced.eh_frame = eh_frame(
+            self.settings.codegen.target.arch,
+            unplaced.eh_frame_start(),
+            code.code.len(),
+            &code.unwind,
+        );
         Ok(unplaced)
     }
 
@@ -253,8 +259,8 @@ impl Unplaced {
 }
 
 /// Unwind records that stand `distance` bytes behind the start of the code.
-fn eh_frame(distance: usize, len: usize, unwind: &[UnwindRecord]) -> Vec<u8> {
-    let mut eh_frame = EhFrame::new(distance as i64);
+fn eh_frame(arch: Arch, distance: usize, len: usize, unwind: &[UnwindRecord]) -> Vec<u8> {
+    let mut eh_frame = EhFrame::new(arch, distance as i64);
     eh_frame.add(0, len as u64, unwind);
     eh_frame.finish()
 }

@@ -31,7 +31,7 @@ use crate::settings::Settings;
 use context::Context;
 use control::Frame;
 use locals::Locals;
-use prescan::Prescan;
+pub(crate) use prescan::Prescan;
 use smallvec::SmallVec;
 use sphex_ir::fold::Folder;
 use sphex_ir::{

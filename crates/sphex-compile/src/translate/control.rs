@@ -433,7 +433,8 @@ impl Translator<'_, '_, '_> {
         }
         self.merge.touched = touched;
         if let Some(locals) = &dispatched {
-            params.clone_from(locals);
+            params.clear();
+            params.extend_from_slice(locals);
             params.iter().for_each(|&local| self.merge.cover(local));
         }
         self.add_join_arguments(&frame, join, &params)?;
@@ -445,7 +446,7 @@ impl Translator<'_, '_, '_> {
         frame.snapshots.clear();
         self.merge.spare.push((frame.edges, frame.snapshots));
         match dispatched {
-            Some(_) => self.dispatched_join(depth, join, params),
+            Some(_) => self.dispatched_join(depth, join, params.into_vec()),
             None => Ok(()),
         }
     }
