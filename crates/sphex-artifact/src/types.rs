@@ -191,11 +191,14 @@ impl MemoryType {
         bytes(self.minimum, self.page_size_log2)
     }
 
-    /// Pages it may never exceed: its maximum, or what its address type can reach.
+    /// Pages it may never exceed: its maximum, or what its address type can reach. One with 32-bit addresses does not grow
+    /// into the last 64 KiB ([`Self::leaves_gap`]).
     pub const fn limit_pages(&self) -> u64 {
         let reach = match (self.memory64, self.page_size_log2) {
-            (false, 0) => u32::MAX as u64,
-            (false, log2) => (1 << 32) >> if log2 > 32 { 32 } else { log2 },
+            (false, log2) => {
+                let whole = matches!(self.minimum_bytes(), Some(bytes) if bytes > (1 << 32) - GAP);
+                (if whole { 1 << 32 } else { (1 << 32) - GAP }) >> if log2 > 32 { 32 } else { log2 }
+            }
             (true, 0) => u64::MAX,
             (true, log2) => u64::MAX >> if log2 > 63 { 63 } else { log2 },
         };
@@ -204,7 +207,16 @@ impl MemoryType {
             _ => reach,
         }
     }
+
+    /// Whether no memory of this type that an instance defines is ever larger than 4 GiB less [`GAP`]. Then an address that
+    /// was accessed is so far from 2^32 that adding a little to it does not wrap, which compiled code relies on.
+    pub const fn leaves_gap(&self) -> bool {
+        !self.memory64 && self.limit_pages() <= (((1 << 32) - GAP) >> self.page_size_log2)
+    }
 }
+
+/// Bytes at the end of 32-bit addresses that memories do not grow into, unless they begin so large.
+pub const GAP: u64 = 1 << 16;
 
 const fn bytes(pages: u64, log2: u8) -> Option<u64> {
     if log2 >= 64 {

@@ -11,6 +11,7 @@
 //! E2. Every instruction with a trap code has a trap record at its first byte.
 //! E3. Every call has a call record at its return address, and a [`CallSite`] with the places of what is live there.
 
+mod flags;
 mod prologue;
 mod turns;
 
@@ -190,6 +191,8 @@ struct Emitter<'a> {
     loops: turns::Loops,
     turn: u8,
     next_move: usize,
+    /// What the flags are known to say.
+    flags: flags::Flags,
     /// Traps behind the code, shared by those with one code and location, and where those go on that may.
     traps: HashMap<(u8, u32), Label>,
     trap_order: Vec<(u8, u32, Label, Option<Label>)>,
@@ -217,6 +220,7 @@ impl<'a> Emitter<'a> {
             loops: turns::Loops::default(),
             turn: 0,
             next_move: 0,
+            flags: flags::Flags::default(),
             traps: HashMap::new(),
             trap_order: Vec::new(),
             tables: Vec::new(),
@@ -325,6 +329,7 @@ impl<'a> Emitter<'a> {
     fn block(&mut self, place: Place, next: Option<Label>) {
         let block = place.block;
         self.buffer.bind(self.label_at(place));
+        self.flags.forget();
         self.steps += 1;
         for index in self.func.blocks[block].insts.range() {
             self.steps += 1;
@@ -333,6 +338,7 @@ impl<'a> Emitter<'a> {
             self.buffer.location(inst.location());
             match inst.pseudo() {
                 _ if self.is_left_out(place, index) => {}
+                _ if self.is_needless_test(index, &inst) => {}
                 None => self.table_row(index, &inst),
                 Some(pseudo) => self.pseudo(pseudo, index, &inst, block, next),
             }
@@ -346,6 +352,7 @@ impl<'a> Emitter<'a> {
             && edit.after == after
         {
             self.next_move += 1;
+            self.flags.overwrite(edit.to);
             self.one_move(edit); // keeps E1
         }
     }

@@ -160,6 +160,11 @@ impl<'f> Select<'f> {
         fits
     }
 
+    /// The walk passes over an instruction, which the caller emits itself.
+    pub fn take_over(&mut self, inst: Value) {
+        self.tables.sunk.insert(inst);
+    }
+
     /// Whether this is a load with a trap code.
     pub fn may_fault(&self, inst: Value) -> bool {
         use Opcode::{Load, Sload8, Sload16, Sload32, Uload8, Uload16, Uload32};

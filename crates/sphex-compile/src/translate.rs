@@ -11,6 +11,7 @@ mod bulk;
 mod calls;
 mod context;
 mod control;
+mod dispatch;
 mod inline;
 mod locals;
 mod memory;
@@ -198,6 +199,8 @@ fn translate_body(
         loops: 0,
         ifs: 0,
         tables: 0,
+        dispatches: Vec::new(),
+        accessed: Vec::new(),
         cost: 0,
         budget,
         node: 0,
@@ -248,6 +251,10 @@ struct Translator<'e, 'a, 'f> {
     ifs: usize,
     /// `br_table`s so far.
     tables: u32,
+    /// Loops that begin with a table, and are open.
+    dispatches: Vec<dispatch::Dispatch>,
+    /// Accesses made on every way here, the latest last.
+    accessed: Vec<memory::Accessed>,
     cost: u64,
     budget: u64,
     /// The inline node of the body being translated; 0 is the function itself.
@@ -348,6 +355,12 @@ impl<'a> Translator<'_, 'a, '_> {
 
     /// Begins a block that branches lead to, or that the current one goes on in.
     fn switch_to(&mut self, block: sphex_ir::Block) {
+        self.accessed.clear();
+        self.go_on_in(block);
+    }
+
+    /// The same for a block that only the current one leads to.
+    fn go_on_in(&mut self, block: sphex_ir::Block) {
         self.b.func.layout.push(block);
         self.b.switch_to(block);
     }

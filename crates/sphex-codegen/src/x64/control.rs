@@ -31,8 +31,11 @@ impl Lower<'_> {
             Opcode::Brif => {
                 let cond = self.arg(inst, 0);
                 if !self.branch_on_two(cond, [targets[0], targets[1]]) {
+                    let late = self.late_steps(inst, cond);
                     let flags = self.condition(cond);
+                    late.into_iter().flatten().for_each(|step| self.emit_late(step));
                     self.branch(flags, targets[0], targets[1]);
+                    return self.compute_last(cond);
                 }
                 Ok(())
             }
@@ -236,6 +239,9 @@ impl Lower<'_> {
         let data = self.data(inst);
         match data.opcode {
             Opcode::Trapz | Opcode::Trapnz => {
+                if self.count_down(inst) {
+                    return Ok(());
+                }
                 let cond = self.arg(inst, 0);
                 let flags = self.condition(cond);
                 let flags = if data.opcode == Opcode::Trapz { flags.invert() } else { flags };

@@ -309,8 +309,20 @@ impl Lower<'_> {
                 let x = self.arg(x, 0);
                 self.and_not(inst, y, x);
             }
+            None if self.is_one_less(y, x) || self.is_one_less(x, y) => {
+                let dst = self.dst(inst);
+                let kept = if self.is_one_less(y, x) { x } else { y };
+                let kept = self.value(kept);
+                self.machine().inst(op::BLSR, wide(ty)).write(dst).read(kept);
+            }
             None => self.logic(AND, inst, x, y),
         }
+    }
+
+    /// Whether `x` is `y - 1` and nobody else wants it, so that `x & y` clears the lowest bit.
+    fn is_one_less(&self, x: Value, y: Value) -> bool {
+        let less = self.only(x, Opcode::Iadd) && self.constant(self.arg(x, 1)) == Some(-1);
+        less && self.arg(x, 0) == y && self.andn_at(self.ty(x))
     }
 
     /// Keeps the low bits that a type has.

@@ -26,6 +26,7 @@ mod overflow;
 mod range;
 mod round;
 pub mod sequence;
+mod steps;
 mod vector;
 
 use crate::abi::{Place, Placement};

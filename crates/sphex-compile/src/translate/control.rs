@@ -77,8 +77,8 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    /// Notes the value of `local` on the edge `stamp`; only the first note of an edge counts.
-    fn note(&mut self, local: u32, value: Value, stamp: u32, first_stamp: u32) {
+    /// Makes room for what is noted of a local.
+    fn cover(&mut self, local: u32) {
         let at = local as usize;
         if at >= self.stamps.len() {
             self.values.resize(at + 1, Value::NONE);
@@ -86,6 +86,12 @@ impl Merge {
             self.counts.resize(at + 1, 0);
             self.differs.resize(at + 1, false);
         }
+    }
+
+    /// Notes the value of `local` on the edge `stamp`; only the first note of an edge counts.
+    fn note(&mut self, local: u32, value: Value, stamp: u32, first_stamp: u32) {
+        let at = local as usize;
+        self.cover(local);
         if self.stamps[at] == stamp {
             return;
         }
@@ -97,6 +103,13 @@ impl Merge {
         }
         self.counts[at] += 1;
         self.stamps[at] = stamp;
+    }
+}
+
+impl Frame {
+    /// Which loop it is, if it is one.
+    pub(super) fn ordinal(&self) -> usize {
+        self.ordinal
     }
 }
 
@@ -194,6 +207,7 @@ impl Translator<'_, '_, '_> {
             this.locals.set(local, param);
         });
         self.push_frame(Kind::Loop(header), ty, params, ordinal);
+        self.begin_dispatch(ordinal);
         self.switch_to(header);
         if self.settings.interruption {
             self.interruption_check();
@@ -203,7 +217,7 @@ impl Translator<'_, '_, '_> {
     }
 
     /// Calls `visit` with each local that the header of this loop has a parameter for.
-    fn loop_locals(&mut self, ordinal: usize, mut visit: impl FnMut(&mut Self, u32)) {
+    pub(super) fn loop_locals(&mut self, ordinal: usize, mut visit: impl FnMut(&mut Self, u32)) {
         if self.slots.is_none() {
             let (scan, count) = (self.scan, self.validator.len_locals());
             for &local in scan.assigned(ordinal).iter().filter(|&&local| local < count) {
@@ -214,7 +228,7 @@ impl Translator<'_, '_, '_> {
 
     /// `limit` of all ones means that someone wants the program to stop: a trap, whose record says so. It clobbers
     /// nothing, where a call out of the loop would take every register from what lives across it.
-    fn interruption_check(&mut self) {
+    pub(super) fn interruption_check(&mut self) {
         let store = self.vmctx_field(types::I64, vmctx::header::STORE);
         let flags = self.trusted(super::context::Part::Limit);
         let word = self.offset(store, vmctx::store::LIMIT);
@@ -272,7 +286,7 @@ impl Translator<'_, '_, '_> {
             let inst = self.b.brif(condition, (then, &[]), (join, &args));
             self.note_edge(depth, inst, join)?;
         }
-        self.switch_to(then);
+        self.go_on_in(then);
         Ok(())
     }
 
@@ -294,6 +308,7 @@ impl Translator<'_, '_, '_> {
 
     pub(super) fn end(&mut self) -> Output {
         let Some(depth) = self.frames.len().checked_sub(1) else { return Ok(()) };
+        self.end_dispatch(depth);
         let frame = &self.frames[depth];
         let (kind, outer) = (frame.kind, frame.outer);
         match kind {
@@ -361,6 +376,7 @@ impl Translator<'_, '_, '_> {
 
     /// Goes on at the join: locals that differ between edges become its parameters.
     fn merge(&mut self, depth: usize) -> Output {
+        let dispatched = self.dispatched_locals(depth);
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         debug_assert_eq!(depth, self.frames.len());
         let Some(join) = frame.join else { return Ok(()) };
@@ -397,12 +413,19 @@ impl Translator<'_, '_, '_> {
             }
         }
         self.merge.touched = touched;
+        if let Some(locals) = &dispatched {
+            params.clone_from(locals);
+            params.iter().for_each(|&local| self.merge.cover(local));
+        }
         self.add_join_arguments(&frame, join, &params)?;
-        for local in params {
+        for &local in &params {
             let param = self.b.func.add_block_param(join, self.locals.ty(local));
             self.locals.set(local, param);
         }
-        Ok(())
+        match dispatched {
+            Some(_) => self.dispatched_join(depth, join, params),
+            None => Ok(()),
+        }
     }
 
     /// Gives every edge the values of the locals that the join has parameters for.
@@ -443,6 +466,10 @@ impl Translator<'_, '_, '_> {
 
     /// Where a branch to this frame goes, and its arguments as known now; `None` for the body: it returns.
     fn branch_target(&mut self, depth: usize) -> Result<Option<(Block, Values)>, OpError> {
+        if let Some((join, args)) = self.past_dispatch(depth) {
+            self.spend(args.len())?;
+            return Ok(Some((join, args)));
+        }
         let mut args = Values::from_slice(self.peek_many(self.branch_arity(depth)));
         let block = match self.frames[depth].kind {
             Kind::Body => return Ok(None),
@@ -502,11 +529,11 @@ impl Translator<'_, '_, '_> {
             None => {
                 let leave = self.new_block();
                 self.b.brif(condition, (leave, &[]), (next, &[]));
-                self.switch_to(leave);
+                self.go_on_in(leave);
                 self.return_();
             }
         }
-        self.switch_to(next);
+        self.go_on_in(next);
         Ok(())
     }
 
@@ -523,6 +550,7 @@ impl Translator<'_, '_, '_> {
             self.stop();
             return Ok(());
         }
+        self.note_table(&targets);
         self.spend(targets.len())?;
         self.tables += 1;
         let number = self.tables;

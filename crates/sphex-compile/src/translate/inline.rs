@@ -74,12 +74,14 @@ impl Translator<'_, '_, '_> {
         let locals = std::mem::replace(&mut self.locals, locals);
         let stack = std::mem::take(&mut self.stack);
         let frames = std::mem::take(&mut self.frames);
+        let dispatches = std::mem::take(&mut self.dispatches);
         let (loops, ifs, offset) = (self.loops, self.ifs, self.offset);
         (self.loops, self.ifs, self.node) = (0, 0, node);
         let result = self.inlined_body(&args, position as usize);
         (self.loops, self.ifs, self.node, self.offset) = (loops, ifs, 0, offset);
         let results = std::mem::replace(&mut self.stack, stack);
         self.frames = frames;
+        self.dispatches = dispatches;
         self.locals = locals;
         self.scan = scan;
         self.validator = validator;

@@ -7,6 +7,7 @@ use super::context::Part;
 use super::{Output, Translator};
 use sphex_artifact::builtins::Builtin;
 use sphex_artifact::module::MemoryPlan;
+use sphex_artifact::types::GAP;
 use sphex_artifact::vmctx;
 use sphex_entity::seeded_bug;
 use sphex_ir::{IntCC, MemFlags, Opcode, TrapCode, Type, Value, types};
@@ -14,6 +15,20 @@ use wasmparser::{MemArg, MemArgTarget};
 
 /// Log2 of a page's bytes.
 const PAGE_LOG2: i64 = 16;
+
+/// How many accesses are remembered.
+const ACCESSES: usize = 16;
+
+/// The address `base + more`, of 32 bits, of an access that was made on every way to the current point. As the memory leaves
+/// a gap at the end of addresses, adding less than that to the address cannot wrap: `base + more + d` is the address `at`
+/// plus `d` in 64 bits, too, and `d` part of an access's offset.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accessed {
+    memory: u32,
+    base: Value,
+    more: u32,
+    at: Value,
+}
 
 impl Translator<'_, '_, '_> {
     fn memory_plan(&self, memory: u32) -> MemoryPlan {
@@ -57,8 +72,59 @@ impl Translator<'_, '_, '_> {
     /// Pops an index; gives address, constant offset and flags of an access of `bytes` bytes.
     fn address(&mut self, arg: &MemArg, bytes: u32) -> (Value, i32, MemFlags) {
         let MemArgTarget::Memory(memory) = arg.target else { return (self.cx.vmctx, 0, MemFlags::DEFAULT) };
-        let index = self.pop_extended();
-        self.place(memory, index, arg.offset, bytes)
+        let index = self.pop();
+        let (base, more) = self.base_and_constant(index);
+        let remembers = self.settings.optimize
+            && self.is_direct(memory, arg.offset, bytes)
+            && !self.memory_plan(memory).may_move
+            && self.leaves_gap(memory);
+        if remembers {
+            for known in self.accessed.iter().rev() {
+                let further = u64::from(more.wrapping_sub(known.more));
+                let reached = known.memory == memory && known.base == base && further < GAP;
+                if let Some(offset) = i32::try_from(arg.offset + further).ok().filter(|_| reached) {
+                    return (known.at, offset, self.heap(memory));
+                }
+            }
+        }
+        let extended = self.b.convert(Opcode::Uextend, types::I64, index);
+        let place = self.place(memory, extended, arg.offset, bytes);
+        if remembers {
+            if self.accessed.len() == ACCESSES {
+                self.accessed.remove(0);
+            }
+            self.accessed.push(Accessed { memory, base, more, at: place.0 });
+        }
+        place
+    }
+
+    /// Whether an access that ends so far behind its index needs no check: what lies beyond the memory faults.
+    fn is_direct(&self, memory: u32, offset: u64, bytes: u32) -> bool {
+        let plan = self.memory_plan(memory);
+        let end = offset.saturating_add(u64::from(bytes));
+        let reach = (plan.reservation + plan.guard).saturating_sub(1 << 32);
+        !plan.explicit_checks && end <= reach && offset <= i32::MAX as u64
+    }
+
+    /// Whether a memory never reaches the last bytes of its addresses. Of an imported one the type alone is known.
+    fn leaves_gap(&self, memory: u32) -> bool {
+        let ty = &self.info.module.memories[memory as usize].ty;
+        let defined = memory >= self.info.module.imported.memories;
+        ty.leaves_gap() && (defined || ty.maximum.is_some_and(|maximum| maximum == ty.limit_pages()))
+    }
+
+    /// A value of 32 bits as another one plus a constant.
+    fn base_and_constant(&self, index: Value) -> (Value, u32) {
+        let func = &self.b.func;
+        let index = func.resolve(index);
+        let data = func.insts[index];
+        let of = |word| func.resolve(Value::from_u32(word));
+        if data.opcode == Opcode::Iadd
+            && let Some(more) = func.as_iconst(of(data.b))
+        {
+            return (of(data.a), more as u32);
+        }
+        (index, 0)
     }
 
     /// Address, constant offset and flags of an access of `bytes` bytes at a zero-extended index and an offset.
@@ -70,14 +136,12 @@ impl Translator<'_, '_, '_> {
         bytes: u32,
     ) -> (Value, i32, MemFlags) {
         let flags = self.heap(memory);
-        let plan = self.memory_plan(memory);
-        let end = offset.saturating_add(u64::from(bytes));
-        let reach = (plan.reservation + plan.guard).saturating_sub(1 << 32);
         let base = self.memory_base(memory);
-        if !plan.explicit_checks && end <= reach && offset <= i32::MAX as u64 {
+        if self.is_direct(memory, offset, bytes) {
             return (self.b.binary(Opcode::Iadd, base, index), offset as i32, flags);
         }
         let len = self.memory_len(memory);
+        let end = offset.saturating_add(u64::from(bytes));
         let end = if seeded_bug(6) { i64::from(bytes) } else { end as i64 };
         let end = self.b.iconst(types::I64, end);
         let end = self.b.binary(Opcode::Iadd, index, end);

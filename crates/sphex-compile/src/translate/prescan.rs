@@ -18,6 +18,8 @@ pub(crate) struct Prescan {
     assigned: Vec<u32>,
     loops: Vec<Range<u32>>,
     has_else: Vec<bool>,
+    /// Loops that begin with `block* local.get br_table`, none of which has parameters or results, in order, and the local.
+    selectors: Vec<(u32, u32)>,
     /// Functions that it tail-calls.
     pub(crate) tail_calls: Vec<u32>,
     /// It tail-calls through a table or a reference.
@@ -43,6 +45,12 @@ impl Prescan {
         !self.loops.is_empty()
     }
 
+    /// The local that the `ordinal`th loop looks at first to choose where to go on, by a table.
+    pub(crate) fn selector(&self, ordinal: usize) -> Option<u32> {
+        let at = self.selectors.binary_search_by_key(&(ordinal as u32), |selector| selector.0);
+        at.ok().map(|at| self.selectors[at].1)
+    }
+
     /// Whether the `ordinal`th `if` has an `else`.
     pub(crate) fn has_else(&self, ordinal: usize) -> bool {
         self.has_else.get(ordinal).copied().unwrap_or(true)
@@ -54,6 +62,7 @@ pub(crate) fn prescan(mut reader: BinaryReader<'_>, budget: u64) -> Prescan {
     let mut scan = Scan { budget, ..Scan::default() };
     scan.frames.push((FrameKind::Block, 0));
     while !reader.eof() && !scan.frames.is_empty() {
+        scan.before = std::mem::take(&mut scan.opening);
         if reader.visit_operator(&mut scan).is_err() {
             break;
         }
@@ -68,6 +77,17 @@ struct Assignment {
     before: u32,
 }
 
+/// What the operators up to here might be the beginning of a loop of: see [`Prescan::selector`].
+#[derive(Clone, Copy, Default)]
+enum Opening {
+    #[default]
+    None,
+    /// A loop, by number, and blocks.
+    Blocks(u32),
+    /// And a local.
+    Local(u32, u32),
+}
+
 /// I1. `stamps[x]` is the innermost open loop (by number, from 1) whose section of `log` has `x`, or 0, or stale.
 #[derive(Default)]
 struct Scan {
@@ -79,9 +99,38 @@ struct Scan {
     open: Vec<(u32, usize)>,
     log: Vec<Assignment>,
     stamps: Vec<u32>,
+    /// What is open behind the last operator, and before it.
+    opening: Opening,
+    before: Opening,
 }
 
 impl Scan {
+    fn open_block(&mut self, ty: BlockType) {
+        self.enter(FrameKind::Block);
+        if let (Opening::Blocks(ordinal), BlockType::Empty) = (self.before, ty) {
+            self.opening = Opening::Blocks(ordinal);
+        }
+    }
+
+    fn open_loop(&mut self, ty: BlockType) {
+        self.enter(FrameKind::Loop);
+        if ty == BlockType::Empty {
+            self.opening = Opening::Blocks(self.found.loops.len() as u32 - 1);
+        }
+    }
+
+    fn get(&mut self, local: u32) {
+        if let Opening::Blocks(ordinal) = self.before {
+            self.opening = Opening::Local(ordinal, local);
+        }
+    }
+
+    fn table(&mut self) {
+        if let Opening::Local(ordinal, local) = self.before {
+            self.found.selectors.push((ordinal, local));
+        }
+    }
+
     fn assign(&mut self, local: u32) {
         let Some(&(number, _)) = self.open.last() else { return };
         if local >= MAX_LOCALS || self.found.over_budget {
@@ -148,8 +197,8 @@ impl FrameStack for Scan {
 }
 
 macro_rules! look {
-    ($scan:ident visit_block $blockty:ident) => { { let _: BlockType = $blockty; $scan.enter(FrameKind::Block); } };
-    ($scan:ident visit_loop $blockty:ident) => { { let _: BlockType = $blockty; $scan.enter(FrameKind::Loop); } };
+    ($scan:ident visit_block $blockty:ident) => { $scan.open_block($blockty) };
+    ($scan:ident visit_loop $blockty:ident) => { $scan.open_loop($blockty) };
     ($scan:ident visit_if $blockty:ident) => { { let _: BlockType = $blockty; $scan.enter(FrameKind::If); } };
     ($scan:ident visit_try $blockty:ident) => { { let _: BlockType = $blockty; $scan.enter(FrameKind::LegacyTry); } };
     ($scan:ident visit_try_table $table:ident) => { { let _ = &$table; $scan.enter(FrameKind::TryTable); } };
@@ -158,6 +207,8 @@ macro_rules! look {
     ($scan:ident visit_catch_all) => { $scan.other_arm(FrameKind::LegacyCatchAll) };
     ($scan:ident visit_delegate $depth:ident) => { { let _: u32 = $depth; $scan.leave() } };
     ($scan:ident visit_end) => { $scan.leave() };
+    ($scan:ident visit_local_get $local:ident) => { $scan.get($local) };
+    ($scan:ident visit_br_table $targets:ident) => { { let _ = &$targets; $scan.table(); } };
     ($scan:ident visit_local_set $local:ident) => { $scan.assign($local) };
     ($scan:ident visit_local_tee $local:ident) => { $scan.assign($local) };
     ($scan:ident visit_call $f:ident) => { { let _: u32 = $f; $scan.found.calls = true; } };

@@ -699,6 +699,16 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// The register in which the loop around the block begins with a value that is from outside the block.
+    fn expected(&self, value: u32) -> Option<Reg> {
+        let header = self.flow.header[self.block] as usize;
+        if header >= self.block || self.live.made_in[value as usize] == self.block as u32 {
+            return None;
+        }
+        let pairs = &self.state.pairs[self.state.entry[header].range()];
+        pairs.iter().find(|pair| pair.1 == value).map(|pair| pair.0)
+    }
+
     /// The best of free registers for a value whose next use is at `next`.
     pub fn choose(&self, value: u32, free: RegSet, next: u32) -> Option<Reg> {
         if free.is_empty() {
@@ -707,6 +717,11 @@ impl<'a> Scan<'a> {
         let hint = self.live.hint[value as usize];
         if hint != AWAY && free.contains(Reg::from_index(usize::from(hint))) {
             return Some(Reg::from_index(usize::from(hint)));
+        }
+        if let Some(reg) = self.expected(value).filter(|&reg| free.contains(reg))
+            && (self.taken_at(reg) == NONE || self.taken_at(reg) > next)
+        {
+            return Some(reg);
         }
         let partner = self.live.partner[value as usize];
         if partner != NONE {
