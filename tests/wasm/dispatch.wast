@@ -1,0 +1,158 @@
+;; Loops that begin with a table on a local: branches that set the local go past the table. Each machine stands here twice, once
+;; with a `nop` between the loop and its blocks, so that it is compiled as it is written; both must give the same.
+(module
+  (memory 1)
+  (func $small (param i32) (result i32) (i32.add (local.get 0) (i32.const 3)))
+  (func $past0 (param $n i32) (result i32) (local $s i32) (local $t i32) (local $acc i32) (local $k i32) (local $only i32)
+    (loop $L 
+      (block $c (block $b (block $a
+        (br_table $a $b $c (local.get $s)))
+        ;; a
+        (local.set $acc (i32.add (local.get $acc) (i32.const 1)))
+        (local.set $s (i32.const 1))
+        (br $L))
+      ;; b
+      (local.set $k (i32.add (local.get $k) (i32.const 1)))
+      (if (i32.ge_u (local.get $k) (local.get $n)) (then (local.set $s (i32.const 2)) (br $L)))
+      (local.set $acc (i32.mul (local.get $acc) (i32.const 3)))
+      (local.set $s (i32.const 0))
+      (br_if $L (i32.and (local.get $k) (i32.const 1)))
+      (local.set $acc (i32.xor (local.get $acc) (i32.const 7)))
+      (local.set $s (i32.rem_u (local.get $acc) (i32.const 2)))
+      (br $L)))
+    (i32.add (local.get $acc) (local.get $k)))
+  (func $plain0 (param $n i32) (result i32) (local $s i32) (local $t i32) (local $acc i32) (local $k i32) (local $only i32)
+    (loop $L (nop)
+      (block $c (block $b (block $a
+        (br_table $a $b $c (local.get $s)))
+        ;; a
+        (local.set $acc (i32.add (local.get $acc) (i32.const 1)))
+        (local.set $s (i32.const 1))
+        (br $L))
+      ;; b
+      (local.set $k (i32.add (local.get $k) (i32.const 1)))
+      (if (i32.ge_u (local.get $k) (local.get $n)) (then (local.set $s (i32.const 2)) (br $L)))
+      (local.set $acc (i32.mul (local.get $acc) (i32.const 3)))
+      (local.set $s (i32.const 0))
+      (br_if $L (i32.and (local.get $k) (i32.const 1)))
+      (local.set $acc (i32.xor (local.get $acc) (i32.const 7)))
+      (local.set $s (i32.rem_u (local.get $acc) (i32.const 2)))
+      (br $L)))
+    (i32.add (local.get $acc) (local.get $k)))
+  (func (export "differs0") (param $to i32) (result i32) (local $n i32)
+    (loop $next
+      (if (i32.ne (call $past0 (local.get $n)) (call $plain0 (local.get $n))) (then (return (i32.add (local.get $n) (i32.const 1)))))
+      (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (local.get $to))))
+    (i32.const 0))
+  (func (export "past0") (param i32) (result i32) (call $past0 (local.get 0)))
+  (func $past1 (param $n i32) (result i32) (local $s i32) (local $t i32) (local $acc i32) (local $k i32) (local $only i32)
+    (i32.store (i32.const 0) (i32.const 0))
+    (block $out
+    (loop $L 
+      (block $b (block $a
+        (br_table $a $b $out (local.get $s)))
+        ;; a: counts up in memory; a local that only it assigns
+        (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (call $small (local.get $k))))
+        (local.set $only (i32.add (local.get $only) (local.get $k)))
+        (local.set $s (i32.const 1))
+        (br $L))
+      ;; b: an inner machine, in which the outer one is jumped to as well
+      (local.set $t (i32.const 0))
+      (loop $M 
+        (block $y (block $x
+          (br_table $x $y (local.get $t)))
+          (local.set $acc (i32.add (i32.mul (local.get $acc) (i32.const 5)) (local.get $only)))
+          (local.set $k (i32.add (local.get $k) (i32.const 1)))
+          (if (i32.gt_u (local.get $k) (local.get $n)) (then (local.set $s (i32.const 9)) (br $L)))
+          (local.set $t (i32.and (local.get $acc) (i32.const 1)))
+          (br_if $M (i32.and (local.get $acc) (i32.const 2)))
+          (local.set $t (i32.const 1))
+          (br $M))
+        ;; y
+        (local.set $s (i32.const 0))
+        (br_if $L (i32.and (local.get $k) (i32.const 4)))
+        (local.set $t (i32.const 0))
+        (local.set $acc (i32.rotl (local.get $acc) (i32.const 3)))
+        (br $M))))
+    (i32.add (i32.add (local.get $acc) (i32.load (i32.const 0))) (local.get $only)))
+  (func $plain1 (param $n i32) (result i32) (local $s i32) (local $t i32) (local $acc i32) (local $k i32) (local $only i32)
+    (i32.store (i32.const 0) (i32.const 0))
+    (block $out
+    (loop $L (nop)
+      (block $b (block $a
+        (br_table $a $b $out (local.get $s)))
+        ;; a: counts up in memory; a local that only it assigns
+        (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (call $small (local.get $k))))
+        (local.set $only (i32.add (local.get $only) (local.get $k)))
+        (local.set $s (i32.const 1))
+        (br $L))
+      ;; b: an inner machine, in which the outer one is jumped to as well
+      (local.set $t (i32.const 0))
+      (loop $M (nop)
+        (block $y (block $x
+          (br_table $x $y (local.get $t)))
+          (local.set $acc (i32.add (i32.mul (local.get $acc) (i32.const 5)) (local.get $only)))
+          (local.set $k (i32.add (local.get $k) (i32.const 1)))
+          (if (i32.gt_u (local.get $k) (local.get $n)) (then (local.set $s (i32.const 9)) (br $L)))
+          (local.set $t (i32.and (local.get $acc) (i32.const 1)))
+          (br_if $M (i32.and (local.get $acc) (i32.const 2)))
+          (local.set $t (i32.const 1))
+          (br $M))
+        ;; y
+        (local.set $s (i32.const 0))
+        (br_if $L (i32.and (local.get $k) (i32.const 4)))
+        (local.set $t (i32.const 0))
+        (local.set $acc (i32.rotl (local.get $acc) (i32.const 3)))
+        (br $M))))
+    (i32.add (i32.add (local.get $acc) (i32.load (i32.const 0))) (local.get $only)))
+  (func (export "differs1") (param $to i32) (result i32) (local $n i32)
+    (loop $next
+      (if (i32.ne (call $past1 (local.get $n)) (call $plain1 (local.get $n))) (then (return (i32.add (local.get $n) (i32.const 1)))))
+      (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (local.get $to))))
+    (i32.const 0))
+  (func (export "past1") (param i32) (result i32) (call $past1 (local.get 0)))
+  (func $past2 (param $n i32) (result i32) (local $s i32) (local $t i32) (local $acc i32) (local $k i32) (local $only i32)
+    (local.set $acc (i32.const 1))
+    (i32.add (local.get $n)
+    (block $done (result i32)
+    (i32.const 40)
+    (loop $L 
+      (block $c (block $b (block $a
+        (br_table $a $b $c $a (local.get $s)))
+        (local.set $acc (i32.add (local.get $acc) (local.get $k))))
+      (local.set $acc (i32.mul (local.get $acc) (i32.const 3)))
+      (local.set $k (i32.add (local.get $k) (i32.const 1))))
+      (local.set $s (i32.const 7))
+      (br_if $L (i32.eqz (i32.rem_u (local.get $k) (i32.const 3))))
+      (local.set $s (i32.const 1))
+      (br_if $L (i32.lt_u (local.get $k) (local.get $n)))
+      (if (i32.eqz (local.get $only)) (then (local.set $only (i32.const 1)) (local.set $s (i32.const 0)) (br $L))))
+    (i32.add (local.get $acc)))))
+  (func $plain2 (param $n i32) (result i32) (local $s i32) (local $t i32) (local $acc i32) (local $k i32) (local $only i32)
+    (local.set $acc (i32.const 1))
+    (i32.add (local.get $n)
+    (block $done (result i32)
+    (i32.const 40)
+    (loop $L (nop)
+      (block $c (block $b (block $a
+        (br_table $a $b $c $a (local.get $s)))
+        (local.set $acc (i32.add (local.get $acc) (local.get $k))))
+      (local.set $acc (i32.mul (local.get $acc) (i32.const 3)))
+      (local.set $k (i32.add (local.get $k) (i32.const 1))))
+      (local.set $s (i32.const 7))
+      (br_if $L (i32.eqz (i32.rem_u (local.get $k) (i32.const 3))))
+      (local.set $s (i32.const 1))
+      (br_if $L (i32.lt_u (local.get $k) (local.get $n)))
+      (if (i32.eqz (local.get $only)) (then (local.set $only (i32.const 1)) (local.set $s (i32.const 0)) (br $L))))
+    (i32.add (local.get $acc)))))
+  (func (export "differs2") (param $to i32) (result i32) (local $n i32)
+    (loop $next
+      (if (i32.ne (call $past2 (local.get $n)) (call $plain2 (local.get $n))) (then (return (i32.add (local.get $n) (i32.const 1)))))
+      (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (local.get $to))))
+    (i32.const 0))
+  (func (export "past2") (param i32) (result i32) (call $past2 (local.get 0)))
+)
+(assert_return (invoke "past0" (i32.const 1)) (i32.const 2))
+(assert_return (invoke "differs0" (i32.const 200)) (i32.const 0))
+(assert_return (invoke "differs1" (i32.const 200)) (i32.const 0))
+(assert_return (invoke "differs2" (i32.const 200)) (i32.const 0))
