@@ -200,7 +200,7 @@ fn translate_body(
         ifs: 0,
         tables: 0,
         dispatches: Vec::new(),
-        accessed: Vec::new(),
+        accesses: memory::Accesses::default(),
         cost: 0,
         budget,
         node: 0,
@@ -253,8 +253,8 @@ struct Translator<'e, 'a, 'f> {
     tables: u32,
     /// Loops that begin with a table, and are open.
     dispatches: Vec<dispatch::Dispatch>,
-    /// Accesses made on every way here, the latest last.
-    accessed: Vec<memory::Accessed>,
+    /// Accesses made on every way here.
+    accesses: memory::Accesses,
     cost: u64,
     budget: u64,
     /// The inline node of the body being translated; 0 is the function itself.
@@ -355,12 +355,6 @@ impl<'a> Translator<'_, 'a, '_> {
 
     /// Begins a block that branches lead to, or that the current one goes on in.
     fn switch_to(&mut self, block: sphex_ir::Block) {
-        self.accessed.clear();
-        self.go_on_in(block);
-    }
-
-    /// The same for a block that only the current one leads to.
-    fn go_on_in(&mut self, block: sphex_ir::Block) {
         self.b.func.layout.push(block);
         self.b.switch_to(block);
     }

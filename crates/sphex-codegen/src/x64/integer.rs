@@ -110,7 +110,7 @@ impl Lower<'_> {
     }
 
     /// Whether `lea` computes `x + y` better than `add`: it adds three things at once, or it spares a copy.
-    fn wants_lea(&self, x: Value, y: Value) -> bool {
+    pub(super) fn wants_lea(&self, x: Value, y: Value) -> bool {
         let ty = self.ty(x);
         let (sx, sy) = (self.strip(x), self.strip(y));
         if self.scaled(sx, ty).is_some() || self.scaled(sy, ty).is_some() {

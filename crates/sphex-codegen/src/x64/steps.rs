@@ -88,7 +88,12 @@ impl Lower<'_> {
         );
         // In place: what lives on would have to be copied, and what a step is taken from would live longer.
         let mine = |operand: Value| self.select.facts.used_once(operand) || self.constant(operand).is_some();
-        if !computes || !(0..2).all(|k| mine(self.arg(value, k))) || !self.only_leaves(value) {
+        let (x, y) = (self.arg(value, 0), self.arg(value, 1));
+        if !computes || !mine(x) || !mine(y) || !self.only_leaves(value) {
+            return Ok(());
+        }
+        // `lea` sets no flags.
+        if self.data(value).opcode == Opcode::Iadd && self.wants_lea(x, y) {
             return Ok(());
         }
         self.select.take_over(value);

@@ -88,7 +88,7 @@ impl Translator<'_, '_, '_> {
         let is_null = self.b.icmp(IntCC::Eq, func_ref, null);
         self.b.trapnz(is_null, trap_code(Trap::IndirectCallToNull));
         self.b.trap(trap_code(Trap::BadSignature));
-        self.go_on_in(next);
+        self.switch_to(next);
         let code = self.field(types::I64, func_ref, vmctx::funcref::CODE);
         let vmctx = self.field(types::I64, func_ref, vmctx::funcref::VMCTX);
         Ok(Callee::Leaving(sig, code, vmctx))

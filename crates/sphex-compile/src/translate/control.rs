@@ -39,6 +39,8 @@ struct Edge {
     k: u32,
     call: BlockCall,
     snapshot: (u32, u32),
+    /// Accesses noted so far.
+    accesses: u32,
 }
 
 /// A construct that is open.
@@ -59,6 +61,8 @@ pub(super) struct Frame {
     mark: Mark,
     /// Parameters kept for the second arm.
     else_params: Values,
+    /// Accesses noted before it.
+    accesses: u32,
     /// Which loop it is.
     ordinal: usize,
     /// The last `br_table` that has it as a target (by number), how often, and the block that those entries share.
@@ -162,6 +166,7 @@ impl Translator<'_, '_, '_> {
             outer,
             mark: self.locals.mark(),
             else_params: Values::new(),
+            accesses: self.accesses.mark(),
             ordinal,
             table: (0, 0, None),
         });
@@ -286,7 +291,7 @@ impl Translator<'_, '_, '_> {
             let inst = self.b.brif(condition, (then, &[]), (join, &args));
             self.note_edge(depth, inst, join)?;
         }
-        self.go_on_in(then);
+        self.switch_to(then);
         Ok(())
     }
 
@@ -299,6 +304,7 @@ impl Translator<'_, '_, '_> {
         self.locals.restore();
         let frame = &mut self.frames[depth];
         frame.kind = Kind::Else;
+        self.accesses.forget_since(frame.accesses);
         self.stack.truncate(frame.base);
         self.stack.append(&mut frame.else_params.to_vec());
         self.reachable = true;
@@ -361,7 +367,7 @@ impl Translator<'_, '_, '_> {
             self.locals.snapshot(frame.mark, &mut frame.snapshots);
         }
         let end = frame.snapshots.len() as u32;
-        frame.edges.push(Edge { inst, k, call, snapshot: (start, end) });
+        frame.edges.push(Edge { inst, k, call, snapshot: (start, end), accesses: self.accesses.mark() });
         self.spend((end - start) as usize)
     }
 
@@ -382,6 +388,8 @@ impl Translator<'_, '_, '_> {
         let Some(join) = frame.join else { return Ok(()) };
         self.stack.truncate(frame.base);
         self.stack.extend(self.b.func.block_params(join));
+        let before_edges = frame.edges.iter().map(|edge| edge.accesses).min();
+        self.accesses.forget_since(before_edges.unwrap_or(0));
         self.switch_to(join);
         self.reachable = true;
         // Nobody reads locals after a body's end.
@@ -529,11 +537,11 @@ impl Translator<'_, '_, '_> {
             None => {
                 let leave = self.new_block();
                 self.b.brif(condition, (leave, &[]), (next, &[]));
-                self.go_on_in(leave);
+                self.switch_to(leave);
                 self.return_();
             }
         }
-        self.go_on_in(next);
+        self.switch_to(next);
         Ok(())
     }
 

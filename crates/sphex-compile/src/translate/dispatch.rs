@@ -26,6 +26,8 @@ pub(super) struct Dispatch {
     depth: usize,
     /// The local that the table looks at.
     selector: u32,
+    /// Accesses noted before the loop: all that are known at a join that is jumped to from further down.
+    accesses: u32,
     /// Whether the table has been met.
     met: bool,
     /// Frames that the table leads to, by position, its default first; empty if that is not worth while.
@@ -45,6 +47,7 @@ impl Translator<'_, '_, '_> {
             self.dispatches.push(Dispatch {
                 depth,
                 selector,
+                accesses: self.accesses.mark(),
                 met: false,
                 targets: Vec::new(),
                 joins: Vec::new(),
@@ -79,6 +82,7 @@ impl Translator<'_, '_, '_> {
     pub(super) fn dispatched_join(&mut self, depth: usize, join: Block, locals: Vec<u32>) -> Output {
         if let Some(dispatch) = self.dispatches.last_mut() {
             dispatch.joins.push((depth, join, locals));
+            self.accesses.forget_since(dispatch.accesses);
         }
         if self.settings.interruption {
             self.interruption_check();

@@ -28,6 +28,37 @@ pub(super) struct Accessed {
     base: Value,
     more: u32,
     at: Value,
+    /// How many were noted before.
+    number: u32,
+}
+
+/// Accesses that were made on every way to the current point, the latest last. None comes back once it is forgotten, so that
+/// what is here at a join and is older than every edge that leads there was here, and true, at all of them.
+#[derive(Debug, Default)]
+pub(super) struct Accesses {
+    known: Vec<Accessed>,
+    /// How many have been noted so far.
+    count: u32,
+}
+
+impl Accesses {
+    /// How many have been noted so far.
+    pub(super) fn mark(&self) -> u32 {
+        self.count
+    }
+
+    /// Forgets those noted since.
+    pub(super) fn forget_since(&mut self, mark: u32) {
+        self.known.retain(|access| access.number < mark);
+    }
+
+    fn note(&mut self, memory: u32, base: Value, more: u32, at: Value) {
+        if self.known.len() == ACCESSES {
+            self.known.remove(0);
+        }
+        self.known.push(Accessed { memory, base, more, at, number: self.count });
+        self.count += 1;
+    }
 }
 
 impl Translator<'_, '_, '_> {
@@ -79,7 +110,7 @@ impl Translator<'_, '_, '_> {
             && !self.memory_plan(memory).may_move
             && self.leaves_gap(memory);
         if remembers {
-            for known in self.accessed.iter().rev() {
+            for known in self.accesses.known.iter().rev() {
                 let further = u64::from(more.wrapping_sub(known.more));
                 let reached = known.memory == memory && known.base == base && further < GAP;
                 if let Some(offset) = i32::try_from(arg.offset + further).ok().filter(|_| reached) {
@@ -90,10 +121,7 @@ impl Translator<'_, '_, '_> {
         let extended = self.b.convert(Opcode::Uextend, types::I64, index);
         let place = self.place(memory, extended, arg.offset, bytes);
         if remembers {
-            if self.accessed.len() == ACCESSES {
-                self.accessed.remove(0);
-            }
-            self.accessed.push(Accessed { memory, base, more, at: place.0 });
+            self.accesses.note(memory, base, more, place.0);
         }
         place
     }
