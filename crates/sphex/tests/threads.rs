@@ -37,13 +37,11 @@ fn engines() -> Vec<(&'static str, Engine)> {
     .into()
 }
 
-/// Runs the export `run` of the module on as many threads, each in a store of its own, begun together.
-fn together<R: Send>(
-    engine: &Engine,
-    memory: &SharedMemory,
-    module: &Module,
-    calls: &[&(dyn Fn(&mut Store<()>, Instance, &Barrier) -> R + Sync)],
-) -> Vec<R> {
+/// What a thread does with an instance in a store of its own; the barrier is for all to begin together.
+type Side<'a, R> = &'a (dyn Fn(&mut Store<()>, Instance, &Barrier) -> R + Sync);
+
+/// Runs these, each on a thread with an instance of the module around one memory.
+fn together<R: Send>(engine: &Engine, memory: &SharedMemory, module: &Module, calls: &[Side<'_, R>]) -> Vec<R> {
     let mut linker = Linker::new(engine);
     linker.shared_memory("m", "memory", memory).unwrap();
     let barrier = Barrier::new(calls.len());
@@ -115,7 +113,7 @@ fn contended_counters_lose_nothing() {
             if export == "add" {
                 assert_eq!((word(8), word(12)), (rounds as u32 * 4, rounds as u32 * 4), "{name}");
                 // Neighbours of narrow ones stay.
-                assert_eq!(word(16), (rounds as u32 * 4 & 0xff) << 8, "{name}");
+                assert_eq!(word(16), ((rounds as u32 * 4) & 0xff) << 8, "{name}");
                 assert_eq!(word(20), u32::from((rounds as u32 * 4).wrapping_neg() as u16), "{name}");
             }
         }
