@@ -9,6 +9,7 @@ pub mod flow;
 pub mod fold;
 pub mod function;
 pub mod immediates;
+mod inst;
 pub mod interpret;
 pub mod number;
 pub mod parse;

@@ -30,6 +30,7 @@ mod parallel;
 mod place;
 mod scan;
 mod sink;
+mod slim;
 
 use super::{Location, Move, RaClass, RegisterFile};
 use crate::error::CodegenError;

@@ -298,12 +298,7 @@ impl Joined {
     /// Joins the classes of a parameter, of the block that begins at `block`, and an argument, unless they are live at once.
     fn join(&mut self, param: u32, arg: u32, block: u32, budget: &mut u64) {
         let (a, b) = (self.root(param), self.root(arg));
-        let known = self.index[param as usize] as usize;
-        if a == b || self.reach[known].apart == b {
-            return;
-        }
-        self.reach[known].apart = b;
-        if lives_at(self.of(b), block) {
+        if a == b || lives_at(self.of(b), block) {
             return;
         }
         let (mut root, mut below) = (a, b);
@@ -318,6 +313,11 @@ impl Joined {
             return;
         }
         *budget -= work;
+        let known = self.index[param as usize] as usize;
+        if core::mem::replace(&mut self.reach[known].apart, b) == b {
+            return;
+        }
+        let (one, other) = (self.of(root), self.of(below));
         let mut at = 0;
         for &stretch in other {
             at += position(&one[at..], stretch);

@@ -9,11 +9,12 @@
 //! over and what is live into the block behind it.
 
 use super::flow::{Flow, entity};
+use super::slim::{Slim, Want};
 use super::{CALL, COLD, EXIT, FAR, NONE, class_of};
 use crate::machine::{CallRef, MachineFunction, Pseudo, Span};
-use crate::regalloc::{Operand, OperandConstraint, OperandKind, from_preg};
 use sphex_asm::register::{Reg, RegClass, RegSet};
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 /// Where a register is taken by an operand that must be there.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Live {
     /// For each block, a span of `entries`.
     into: Vec<Span>,
     entries: Vec<(u32, u32)>,
+    /// The function's operands.
+    pub operands: Vec<Slim>,
     /// For each operand that reads or writes a value, the position of its next use in the block or behind it; `NONE` if
     /// there is none.
     pub next: Vec<u32>,
@@ -159,6 +162,8 @@ impl Live {
     /// What each block uses and does not make, with the position of the first use.
     fn find_exposed(&mut self, func: &MachineFunction) {
         self.fill(func);
+        self.operands.clear();
+        self.operands.extend(func.operands.iter().map(|&operand| Slim::new(operand)));
         let mut seen = core::mem::take(&mut self.seen);
         seen.clear();
         seen.resize(func.vreg_count(), NONE);
@@ -172,15 +177,18 @@ impl Live {
             }
             let mut wiping = 0;
             for inst in data.insts.range() {
-                for operand in func.operands_of(inst).iter().filter(|o| o.as_fixed_nonallocatable().is_none())
-                {
-                    let value = operand.vreg().vreg();
-                    if operand.kind() == OperandKind::Def {
-                        self.make(value, class_of(operand.vreg().class()), number);
-                        seen[value] = number;
-                    } else if seen[value] != number {
-                        seen[value] = number;
-                        self.exposed.push((value as u32, position));
+                let first = func.insts[inst].operands as usize;
+                for at in first..first + func.operands_of(inst).len() {
+                    let Slim { value, is_def, want, .. } = self.operands[at];
+                    if want == Want::Kept {
+                        continue;
+                    }
+                    if is_def {
+                        self.make(value as usize, class_of(func.operands[at].class()), number);
+                        seen[value as usize] = number;
+                    } else if seen[value as usize] != number {
+                        seen[value as usize] = number;
+                        self.exposed.push((value, position));
                     }
                 }
                 let call = wipes(func, inst);
@@ -389,57 +397,67 @@ impl Live {
         (heads, seen): (&mut [u32; 64], &mut RegSet),
     ) {
         let first = func.insts[inst].operands as usize;
-        let operands = func.operands_of(inst);
-        for (k, operand) in operands.iter().enumerate() {
-            if operand.as_fixed_nonallocatable().is_some() {
+        let all = first..first + func.operands_of(inst).len();
+        let mut results = false;
+        for at in all.clone() {
+            let operand = self.operands[at];
+            if operand.want == Want::Kept {
                 continue;
             }
-            let value = operand.vreg().vreg();
-            if self.members.has(value as u32) {
-                self.next[first + k] = self.members.distance[value];
+            results |= operand.is_def;
+            if self.members.has(operand.value) {
+                self.next[at] = self.members.distance[operand.value as usize];
             }
-            if let OperandConstraint::FixedReg(preg) = operand.constraint() {
-                let reg = from_preg(preg);
+            if operand.want == Want::Fixed {
+                let reg = operand.reg();
                 let next = if seen.contains(reg) { heads[reg.index()] } else { NONE };
                 heads[reg.index()] = self.fixed.len() as u32;
                 seen.insert(reg);
                 self.fixed.push(Fixed { position: walk.position, reg, next });
             }
         }
-        self.walk_operands(func, inst, walk);
+        if results {
+            self.walk_results(func, inst, all.clone(), walk);
+        }
+        self.walk_uses(all, walk);
     }
 
-    fn walk_operands(&mut self, func: &MachineFunction, inst: usize, walk: &mut Backward) {
-        let operands = func.operands_of(inst);
-        let is_real = |o: &&Operand| o.as_fixed_nonallocatable().is_none();
-        for operand in operands.iter().filter(|o| o.kind() == OperandKind::Def).filter(is_real) {
-            let value = operand.vreg().vreg();
-            if self.members.has(value as u32) {
+    fn walk_results(&mut self, func: &MachineFunction, inst: usize, all: Range<usize>, walk: &mut Backward) {
+        let copies = func.insts[inst].pseudo() == Some(Pseudo::Copy);
+        for at in all.clone() {
+            let operand = self.operands[at];
+            if !operand.is_def || operand.want == Want::Kept {
+                continue;
+            }
+            let value = operand.value as usize;
+            if self.members.has(operand.value) {
                 self.members.stamp[value] = 0;
                 walk.alive[self.class[value] as usize] -= 1;
             }
-            let input = match operand.constraint() {
-                OperandConstraint::Reuse(k) => Some(k),
-                _ if func.insts[inst].pseudo() == Some(Pseudo::Copy) => Some(1),
-                _ => None,
-            };
-            if let Some(k) = input.filter(|&k| operands[k].as_fixed_nonallocatable().is_none()) {
-                let input = operands[k].vreg().vreg();
-                if !self.members.has(input as u32) {
-                    self.hint[input] = self.hint[value];
-                    self.partner[input] = self.partner[value];
-                }
+            let input = operand.reuses().or(copies.then_some(1)).map(|k| self.operands[all.start + k]);
+            if let Some(Slim { value: input, .. }) = input.filter(|input| input.want != Want::Kept)
+                && !self.members.has(input)
+            {
+                self.hint[input as usize] = self.hint[value];
+                self.partner[input as usize] = self.partner[value];
             }
         }
-        for operand in operands.iter().filter(|o| o.kind() == OperandKind::Use).filter(is_real) {
-            let value = operand.vreg().vreg();
-            if !self.members.has(value as u32) {
-                walk.alive[class_of(operand.vreg().class()) as usize] += 1;
+    }
+
+    fn walk_uses(&mut self, all: Range<usize>, walk: &mut Backward) {
+        for at in all {
+            let operand = self.operands[at];
+            if operand.is_def || operand.want == Want::Kept {
+                continue;
+            }
+            let value = operand.value as usize;
+            if !self.members.has(operand.value) {
+                walk.alive[self.class[value] as usize] += 1;
                 self.members.stamp[value] = self.members.now;
             }
             self.members.distance[value] = walk.position;
-            if let OperandConstraint::FixedReg(preg) = operand.constraint() {
-                self.hint[value] = from_preg(preg).index() as u8;
+            if operand.want == Want::Fixed {
+                self.hint[value] = operand.reg().index() as u8;
             }
         }
         walk.most = [walk.most[0].max(walk.alive[0]), walk.most[1].max(walk.alive[1])];

@@ -16,10 +16,11 @@ use super::flow::{Flow, entity};
 use super::live::{Live, clobbers, weight, wipes};
 use super::parallel::{Sequencer, Transfer};
 use super::sink::Unread;
+use super::slim::{Slim, Want};
 use super::{AWAY, CALL, Edit, NONE, Phase, Place, of_class};
 use crate::error::CodegenError;
 use crate::machine::{MachineFunction, Span};
-use crate::regalloc::{Operand, OperandConstraint, OperandKind, OperandPos, RegisterFile, from_preg};
+use crate::regalloc::RegisterFile;
 use smallvec::SmallVec;
 use sphex_asm::register::{Reg, RegClass, RegSet};
 use sphex_entity::EntityRef;
@@ -324,8 +325,8 @@ impl<'a> Scan<'a> {
 
     fn instruction(&mut self, inst: usize) {
         let first = self.func.insts[inst].operands as usize;
-        let func = self.func;
-        let operands = func.operands_of(inst);
+        let (func, live) = (self.func, self.live);
+        let operands = &live.operands[first..first + func.operands_of(inst).len()];
         self.inst = inst;
         self.locked = RegSet::EMPTY;
         self.touched.clear();
@@ -334,33 +335,28 @@ impl<'a> Scan<'a> {
         let mut clobbered = clobbers(func, inst);
         let mut kinds = Kinds::default();
         for (k, operand) in operands.iter().enumerate() {
-            if let Some(preg) = operand.as_fixed_nonallocatable() {
-                self.state.places[first + k] = Some(Place::Reg(from_preg(preg)));
-                kinds.fixed = true;
+            if operand.want == Want::Kept {
+                self.state.places[first + k] = Some(Place::Reg(operand.reg()));
                 continue;
             }
-            let is_use = operand.kind() == OperandKind::Use;
-            kinds.results |= !is_use;
-            if is_use {
-                self.state.next_use[operand.vreg().vreg()] = self.live.next[first + k];
+            kinds.results |= operand.is_def;
+            if !operand.is_def {
+                self.state.next_use[operand.value as usize] = live.next[first + k];
             }
-            match operand.constraint() {
-                OperandConstraint::FixedReg(preg) => {
-                    kinds.fixed = true;
-                    if is_use {
-                        self.locked.insert(from_preg(preg));
-                        kinds.fixed_uses = true;
-                    } else {
-                        clobbered.insert(from_preg(preg));
-                        kinds.tied = true;
-                    }
+            match operand.want {
+                Want::Fixed if operand.is_def => {
+                    clobbered.insert(operand.reg());
+                    (kinds.fixed, kinds.tied) = (true, true);
                 }
-                OperandConstraint::Reuse(_) => {
-                    kinds.reuses = true;
-                    kinds.tied = true;
-                    kinds.early |= operand.pos() == OperandPos::Early;
+                Want::Fixed => {
+                    self.locked.insert(operand.reg());
+                    (kinds.fixed, kinds.fixed_uses) = (true, true);
                 }
-                _ => kinds.early |= !is_use && operand.pos() == OperandPos::Early,
+                want => {
+                    kinds.early |= operand.is_def && !operand.is_late;
+                    kinds.reuses |= want == Want::Reuse;
+                    kinds.tied |= want == Want::Reuse;
+                }
             }
         }
         if kinds.fixed_uses {
@@ -387,10 +383,12 @@ impl<'a> Scan<'a> {
     }
 
     /// Moves on in the lists of fixed registers.
-    fn pass_fixed(&mut self, operands: &[Operand]) {
+    fn pass_fixed(&mut self, operands: &[Slim]) {
         for operand in operands {
-            let OperandConstraint::FixedReg(preg) = operand.constraint() else { continue };
-            let reg = from_preg(preg);
+            if operand.want != Want::Fixed {
+                continue;
+            }
+            let reg = operand.reg();
             while self.taken_at(reg) <= self.position {
                 match self.live.fixed[self.next_fixed[reg.index()] as usize].next {
                     NONE => self.fixed.remove(reg),
@@ -439,14 +437,9 @@ impl<'a> Scan<'a> {
         self.occupied.insert(reg);
     }
 
-    fn fixed_uses(&mut self, operands: &[Operand], first: usize) {
-        let fixed = |operand: &Operand| match operand.constraint() {
-            OperandConstraint::FixedReg(preg)
-                if operand.kind() == OperandKind::Use && operand.as_fixed_nonallocatable().is_none() =>
-            {
-                Some((operand.vreg().vreg() as u32, from_preg(preg)))
-            }
-            _ => None,
+    fn fixed_uses(&mut self, operands: &[Slim], first: usize) {
+        let fixed = |operand: &Slim| {
+            (operand.want == Want::Fixed && !operand.is_def).then(|| (operand.value, operand.reg()))
         };
         for (value, reg) in operands.iter().filter_map(fixed) {
             if self.occupied.contains(reg) && self.reg[reg.index()] != value {
@@ -469,16 +462,11 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn other_uses(&mut self, operands: &[Operand], first: usize, clobbered: RegSet, reuses: bool) {
-        let plain = |operand: &Operand| {
-            operand.kind() == OperandKind::Use
-                && !matches!(operand.constraint(), OperandConstraint::FixedReg(_))
-        };
-        let lost =
-            |operand: &Operand, home: Reg| operand.pos() == OperandPos::Late && clobbered.contains(home);
+    fn other_uses(&mut self, operands: &[Slim], first: usize, clobbered: RegSet, reuses: bool) {
+        let lost = |operand: &Slim, home: Reg| operand.is_late && clobbered.contains(home);
         let mut all = true;
-        for (k, operand) in operands.iter().enumerate().filter(|(_, o)| plain(o)) {
-            match self.home(operand.vreg().vreg() as u32) {
+        for (k, operand) in operands.iter().enumerate().filter(|(_, o)| o.is_plain_use()) {
+            match self.home(operand.value) {
                 Some(home) if !lost(operand, home) => {
                     self.locked.insert(home);
                     self.unread.passed.remove(home);
@@ -489,7 +477,7 @@ impl<'a> Scan<'a> {
         }
         // Operands that a result takes the register of, if their values live on.
         for (at, operand) in operands.iter().enumerate().filter(|_| reuses) {
-            if let OperandConstraint::Reuse(k) = operand.constraint() {
+            if let Some(k) = operand.reuses() {
                 self.reused(operands, first, (k, at), clobbered);
             }
         }
@@ -499,18 +487,13 @@ impl<'a> Scan<'a> {
     }
 
     /// Operands whose values are in no register that will do.
-    fn missing_uses(&mut self, operands: &[Operand], first: usize, clobbered: RegSet) {
-        let plain = |operand: &Operand| {
-            operand.kind() == OperandKind::Use
-                && !matches!(operand.constraint(), OperandConstraint::FixedReg(_))
-        };
-        let lost =
-            |operand: &Operand, home: Reg| operand.pos() == OperandPos::Late && clobbered.contains(home);
-        for (k, operand) in operands.iter().enumerate().filter(|(_, o)| plain(o)) {
+    fn missing_uses(&mut self, operands: &[Slim], first: usize, clobbered: RegSet) {
+        let lost = |operand: &Slim, home: Reg| operand.is_late && clobbered.contains(home);
+        for (k, operand) in operands.iter().enumerate().filter(|(_, o)| o.is_plain_use()) {
             if self.state.places[first + k].is_some() {
                 continue;
             }
-            let value = operand.vreg().vreg() as u32;
+            let value = operand.value;
             if let Some(home) = self.home(value)
                 && !lost(operand, home)
             {
@@ -518,10 +501,10 @@ impl<'a> Scan<'a> {
                 self.state.places[first + k] = Some(Place::Reg(home));
                 continue;
             }
-            let late = operand.pos() == OperandPos::Late;
+            let late = operand.is_late;
             let soon = self.state.next_use[value as usize].saturating_sub(self.position) < CALL;
             let in_memory = self.origin(value) == Place::Slot(value);
-            if operand.constraint() == OperandConstraint::Any && (late || in_memory && !soon) {
+            if operand.want == Want::Any && (late || in_memory && !soon) {
                 self.want(value);
                 self.state.places[first + k] = Some(Place::Slot(value));
                 continue;
@@ -536,9 +519,9 @@ impl<'a> Scan<'a> {
     }
 
     /// An operand whose register a result takes.
-    fn reused(&mut self, operands: &[Operand], first: usize, (k, result): (usize, usize), clobbered: RegSet) {
-        let value = operands[k].vreg().vreg() as u32;
-        let made = operands[result].vreg().vreg() as u32;
+    fn reused(&mut self, operands: &[Slim], first: usize, (k, result): (usize, usize), clobbered: RegSet) {
+        let value = operands[k].value;
+        let made = operands[result].value;
         let next = self.state.next_use[value as usize];
         let home = self.home(value);
         let last = next == NONE && home.is_none_or(|home| !clobbered.contains(home));
@@ -610,11 +593,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn early_results(&mut self, operands: &[Operand], first: usize, inst: usize, clobbered: RegSet) {
+    fn early_results(&mut self, operands: &[Slim], first: usize, inst: usize, clobbered: RegSet) {
         for (k, operand) in operands.iter().enumerate() {
-            let early = operand.kind() == OperandKind::Def && operand.pos() == OperandPos::Early;
-            if early && operand.constraint() == OperandConstraint::Reg {
-                let value = operand.vreg().vreg() as u32;
+            if operand.is_def && !operand.is_late && operand.want == Want::Reg {
+                let value = operand.value;
                 let next = self.live.next[first + k];
                 let reg = self.take(value, clobbered, next);
                 self.locked.insert(reg);
@@ -651,12 +633,12 @@ impl<'a> Scan<'a> {
     }
 
     /// Values that were used last give up their registers.
-    fn free_used(&mut self, operands: &[Operand]) {
+    fn free_used(&mut self, operands: &[Slim]) {
         for operand in operands {
-            if operand.kind() != OperandKind::Use || operand.as_fixed_nonallocatable().is_some() {
+            if operand.is_def || operand.want == Want::Kept {
                 continue;
             }
-            let value = operand.vreg().vreg() as u32;
+            let value = operand.value;
             if self.state.next_use[value as usize] == NONE
                 && let Some(home) = self.home(value)
             {
@@ -666,34 +648,33 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn results(&mut self, operands: &[Operand], first: usize, inst: usize, clobbered: RegSet, tied: bool) {
+    fn results(&mut self, operands: &[Slim], first: usize, inst: usize, clobbered: RegSet, tied: bool) {
         // Registers that are read even now, and those of results.
         self.locked = RegSet::EMPTY;
         for (k, operand) in operands.iter().enumerate() {
             if let Some(Place::Reg(reg)) = self.state.places[first + k]
-                && (operand.pos() == OperandPos::Late || operand.kind() == OperandKind::Def)
-                && operand.as_fixed_nonallocatable().is_none()
+                && (operand.is_late || operand.is_def)
+                && operand.want != Want::Kept
             {
                 self.locked.insert(reg);
             }
         }
-        let results = || operands.iter().enumerate().filter(|(_, o)| o.kind() == OperandKind::Def);
+        let results = || operands.iter().enumerate().filter(|(_, o)| o.is_def);
         for (k, operand) in results().filter(|_| tied) {
-            let reg = match operand.constraint() {
-                OperandConstraint::FixedReg(_) if operand.as_fixed_nonallocatable().is_some() => continue,
-                OperandConstraint::FixedReg(preg) => from_preg(preg),
-                OperandConstraint::Reuse(input) => match self.state.places[first + input] {
+            let reg = match (operand.want, operand.reuses()) {
+                (Want::Fixed, _) => operand.reg(),
+                (_, Some(input)) => match self.state.places[first + input] {
                     Some(Place::Reg(reg)) => reg,
                     _ => continue,
                 },
                 _ => continue,
             };
             self.locked.insert(reg);
-            self.make(operand.vreg().vreg() as u32, reg, self.live.next[first + k], (first + k, inst));
+            self.make(operand.value, reg, self.live.next[first + k], (first + k, inst));
         }
         for (k, operand) in results() {
             if self.state.places[first + k].is_none() {
-                let value = operand.vreg().vreg() as u32;
+                let value = operand.value;
                 let next = self.live.next[first + k];
                 let reg = self.take(value, clobbered, next);
                 self.locked.insert(reg);
@@ -703,10 +684,10 @@ impl<'a> Scan<'a> {
         for (k, operand) in results() {
             // What nobody reads is gone.
             if self.live.next[first + k] == NONE
-                && operand.as_fixed_nonallocatable().is_none()
-                && let Some(home) = self.home(operand.vreg().vreg() as u32)
+                && operand.want != Want::Kept
+                && let Some(home) = self.home(operand.value)
             {
-                self.state.home[operand.vreg().vreg()] = AWAY;
+                self.state.home[operand.value as usize] = AWAY;
                 self.occupied.remove(home);
             }
         }
