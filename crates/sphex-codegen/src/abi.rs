@@ -61,8 +61,7 @@ pub struct Placement {
 impl Placement {
     /// Registers that a call clobbers, result registers included.
     pub fn clobbers(&self) -> RegSet {
-        let kept = self.convention.callee_saved.difference(self.convention.half_saved);
-        self.convention.registers.difference(kept)
+        self.convention.registers.difference(self.convention.callee_saved)
     }
 
     /// Whether the callee pops the stack arguments.

@@ -25,6 +25,8 @@ mod memory;
 mod overflow;
 mod prologue;
 pub mod sequence;
+#[cfg(test)]
+mod unwind_tests;
 
 use crate::abi::{Place, Placement};
 use crate::error::CodegenError;

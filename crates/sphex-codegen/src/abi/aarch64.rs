@@ -4,7 +4,8 @@
 //! `sphex_artifact::convention`, which the runtime reads; a test compares the two.
 //!
 //! What the data does not say: x16 and x17 belong to emission (calls through veneers, addresses that no instruction can
-//! say), x18 to the platform, x30 holds the return address; no value is ever allocated to them.
+//! say), x18 to the platform, x30 holds the return address; no value is ever allocated to them. Of v8 to v15 `system_v` keeps
+//! the low halves only, which is enough as long as selection refuses vectors of 128 bits.
 
 use super::conventions::Convention;
 use crate::error::CodegenError;
@@ -37,7 +38,6 @@ const SYSTEM_V: Convention = Convention {
     int_returns: &INT,
     vector_returns: &VECTOR,
     callee_saved: FRAME.union(range(x(19), 10)).union(range(v(8), 8)),
-    half_saved: range(v(8), 8),
     by_position: false,
     shadow_bytes: 0,
     callee_pops: false,

@@ -29,8 +29,6 @@ pub struct Convention {
     pub vector_returns: &'static [Reg],
     /// Registers that keep their value across a call.
     pub callee_saved: RegSet,
-    /// Of these, the ones of which only the low halves are kept: a caller counts them as clobbered.
-    pub half_saved: RegSet,
     /// Whether the `n`th argument takes the `n`th register of its class, whatever came before.
     pub by_position: bool,
     /// Bytes at the bottom of the stack arguments that belong to the callee.
@@ -73,7 +71,6 @@ const SYSTEM_V: Convention = Convention {
     int_returns: &[RAX, RDX],
     vector_returns: &[xmm(0), xmm(1)],
     callee_saved: FRAME.union(RegSet::of(&[RBX, R12, R13, R14, R15])),
-    half_saved: RegSet::EMPTY,
     by_position: false,
     shadow_bytes: 0,
     callee_pops: false,
