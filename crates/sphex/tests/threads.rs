@@ -41,7 +41,12 @@ fn engines() -> Vec<(&'static str, Engine)> {
 type Side<'a, R> = &'a (dyn Fn(&mut Store<()>, Instance, &Barrier) -> R + Sync);
 
 /// Runs these, each on a thread with an instance of the module around one memory.
-fn together<R: Send>(engine: &Engine, memory: &SharedMemory, module: &Module, calls: &[Side<'_, R>]) -> Vec<R> {
+fn together<R: Send>(
+    engine: &Engine,
+    memory: &SharedMemory,
+    module: &Module,
+    calls: &[Side<'_, R>],
+) -> Vec<R> {
     let mut linker = Linker::new(engine);
     linker.shared_memory("m", "memory", memory).unwrap();
     let barrier = Barrier::new(calls.len());
