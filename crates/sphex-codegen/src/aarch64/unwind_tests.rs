@@ -90,7 +90,7 @@ impl State {
             _ if word >> 26 == 0x25 || word >> 10 == 0xd63f_0000 >> 10 => self.set(LR, None),
             // add, sub: immediate.
             _ if word >> 23 & 0x1ff == 0x122 || word >> 23 & 0x1ff == 0x1a2 => {
-                let mut by = i64::from(word >> 10 & 0xfff) << (word >> 22 & 1) * 12;
+                let mut by = i64::from(word >> 10 & 0xfff) << ((word >> 22 & 1) * 12);
                 by = if word >> 30 & 1 == 1 { -by } else { by };
                 let sum = self.stack(rn).map(|at| Holds::Stack(at + by));
                 self.set(rd, sum);
@@ -162,7 +162,7 @@ impl State {
             _ => {
                 // Conversions between floats and integers: 2, 3 and 7 give floats.
                 let converts = word & 0x5f20_fc00 == 0x1e20_0000;
-                let vector = word >> 25 & 7 == 7 && !(converts && !matches!(word >> 16 & 7, 2 | 3 | 7));
+                let vector = word >> 25 & 7 == 7 && (!converts || matches!(word >> 16 & 7, 2 | 3 | 7));
                 let reg = if vector { rd + 64 } else { rd };
                 let compares = word & 0xff20_fc07 == 0x1e20_2000 || word >> 21 & 0x7ff == 0x3d2;
                 if reg != SP && !compares {
@@ -219,7 +219,7 @@ fn check(compiled: &CompiledFunction, saved: &[u8]) -> usize {
         // What a callee pops is taken again right behind the call.
         let calls = word(at) >> 26 == 0x25 || word(at) >> 10 == 0xd63f_0000 >> 10;
         if calls && word(at + 4) & 0xff80_03ff == 0xd100_03ff {
-            let popped = i64::from(word(at + 4) >> 10 & 0xfff) << (word(at + 4) >> 22 & 1) * 12;
+            let popped = i64::from(word(at + 4) >> 10 & 0xfff) << ((word(at + 4) >> 22 & 1) * 12);
             let stack = after.stack(SP).map(|at| Holds::Stack(at + popped));
             after.set(SP, stack);
         }
