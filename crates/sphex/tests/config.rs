@@ -42,6 +42,7 @@ fn names_all(config: Config) {
         profiler: _,
         verify_artifacts: _,
         compile_threads: _,
+        lazy_compilation: _,
         allocation: _,
     } = host;
 }
@@ -68,6 +69,7 @@ const HOST: &[Flip<Host>] = &[
     ("profiler", |h| h.profiler = Some(sphex::Profiler::PerfMap)),
     ("verify_artifacts", |h| h.verify_artifacts = false),
     ("compile_threads", |h| h.compile_threads = Some(1)),
+    ("lazy_compilation", |h| h.lazy_compilation = true),
     ("allocation", |h| {
         h.allocation = Allocation::Pooling(Pooling { instances: 1, memories: 1, ..Pooling::default() });
     }),
